@@ -1,0 +1,65 @@
+"""The table of backends and the one function that builds them.
+
+Strings only, so that listing models or printing help imports no model library.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from uosam.errors import ConfigError
+from uosam.lookup import lookup
+from uosam.structures import Backend
+
+BACKENDS = {
+    "graphcut": "uosam.backends.graphcut:load",
+    "vit_b": "uosam.backends.sam:load",
+    "vit_l": "uosam.backends.sam:load",
+    "vit_h": "uosam.backends.sam:load",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackendOptions:
+    """Which segmenter, from which file, on which device.
+
+    Attributes:
+        name: a key of ``BACKENDS`` or ``module:function`` of code outside this package.
+        checkpoint: weights file; None looks into the user cache (``uosam models``).
+        device: "auto" takes CUDA, then MPS, then the CPU; or any torch device name.
+        precision: arithmetic of the encoder and decoder; bfloat16 on request, never float16,
+            which overflows in vit_h and MobileSAM.
+        batch_size: prompts decoded at a time; halved on out-of-memory.
+    """
+
+    name: str = "graphcut"
+    checkpoint: str | None = None
+    device: str = "auto"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        """Check ranges.
+
+        Raises:
+            ConfigError: ``batch_size`` is below 1 or ``precision`` is not offered.
+        """
+        if self.batch_size < 1:
+            raise ConfigError(f"backend.batch_size must be at least 1, got {self.batch_size}")
+        if self.precision not in ("float32", "bfloat16"):
+            raise ConfigError(
+                f"backend.precision must be float32 or bfloat16, got {self.precision!r}; "
+                "float16 overflows in SAM and is not offered"
+            )
+
+
+def load_backend(options: BackendOptions) -> Backend:
+    """Build the backend that ``options`` names.
+
+    Raises:
+        ConfigError: the name is not known.
+        BackendError: its checkpoint is missing, wrong or damaged.
+    """
+    backend: Backend = lookup("backend", options.name, BACKENDS)(options)
+    return backend

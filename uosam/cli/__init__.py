@@ -1,0 +1,55 @@
+"""The ``uosam`` command: one file per subcommand, each a few lines over one library call.
+
+Command modules import nothing heavy at the top, so that help answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Annotated
+
+import typer
+
+from uosam import __version__
+from uosam.errors import UosamError
+
+COMMANDS = ("refine", "demo", "eval", "models", "config")
+"""Subcommands in the order of the help page; ``uosam.cli.NAME`` holds ``command`` or ``app``."""
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"uosam {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print version."),
+    ] = False,
+) -> None:
+    """Sharpen the masks of unsupervised semantic segmentation, and score them."""
+
+
+def build_app() -> typer.Typer:
+    """Assemble the command tree from ``COMMANDS``."""
+    app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+    app.callback()(_root)
+    for name in COMMANDS:
+        module = importlib.import_module(f"uosam.cli.{name}")
+        if hasattr(module, "app"):
+            app.add_typer(module.app, name=name)
+        else:
+            app.command(name)(module.command)
+    return app
+
+
+def main() -> None:
+    """Run the command line; an error the user can mend is one line and exit status 2."""
+    try:
+        build_app()()
+    except UosamError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)

@@ -41,6 +41,7 @@ class LabelSpec:
         names: id to class name.
         palette: RGB palette bytes of an indexed PNG, kept as read.
         dtype: numpy dtype of the stored array.
+        key: name of the array inside an ``.npz``.
     """
 
     codec: str
@@ -49,6 +50,7 @@ class LabelSpec:
     names: Mapping[int, str] = field(default_factory=dict)
     palette: bytes | None = None
     dtype: str = "uint8"
+    key: str | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -1,0 +1,52 @@
+"""Fixtures that every test file may use."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from uosam.structures import Image, LabelMap
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Scene:
+    """A picture of two shapes, its truth, and a coarse map of it.
+
+    Attributes:
+        image: (64, 96, 3) RGB; a red disc and a green box on blue, with a little noise.
+        coarse: (64, 96) ids 0, 1, 2, shifted and blocky.
+        target: (64, 96) ids 0, 1, 2, exact.
+    """
+
+    image: Image
+    coarse: LabelMap
+    target: LabelMap
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with development data and golden files, which is not part of the repository."""
+    beside = Path(__file__).resolve().parents[2] / "shared"
+    folder = Path(os.environ.get("UOSAM_SHARED", beside))
+    if not folder.is_dir():
+        pytest.skip(f"no shared data: {folder} does not exist; set UOSAM_SHARED to its place")
+    return folder
+
+
+@pytest.fixture
+def scene() -> Scene:
+    """A fresh copy of the two-shape scene."""
+    target = np.zeros((64, 96), np.int32)
+    cv2.circle(target, (26, 30), 15, 1, cv2.FILLED)
+    target[18:50, 58:84] = 2
+    colours = np.array([[40, 60, 160], [200, 50, 40], [50, 180, 60]], np.int16)
+    noise = np.random.default_rng(0).integers(-6, 7, (64, 96, 3))
+    image = (colours[target] + noise).clip(0, 255).astype(np.uint8)
+    blocky = np.roll(target, (2, 3), axis=(0, 1))[::8, ::8]
+    coarse = np.repeat(np.repeat(blocky, 8, axis=0), 8, axis=1).astype(np.int32)
+    return Scene(image=image, coarse=coarse, target=target)

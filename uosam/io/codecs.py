@@ -1,0 +1,265 @@
+"""Label maps in the encodings of the field: read to (H, W) int32, written back as they came.
+
+A codec is the meaning of the stored numbers: which value is "ignore", which id is background, how
+an id is spread over channels. The kind of file tells the codec (``docs/files.md`` has the table);
+``labels.codec`` insists on one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uosam.errors import ConfigError, InputError, unknown
+from uosam.io.atomic import write_atomic
+from uosam.io.stored import Stored, encode_stored, read_stored
+from uosam.structures import IGNORE, Floats, LabelMap, LabelSpec
+
+Choice = int | Literal["default"] | None
+"""An id, the codec's default, or None for "there is none"."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Codec:
+    """The meaning of one encoding.
+
+    Attributes:
+        title: what it is, for listings.
+        background: id of the background unless the user says otherwise.
+        ignore: stored value that means "ignore" unless the user says otherwise.
+    """
+
+    title: str
+    background: int | None = 0
+    ignore: int | None = None
+
+
+CODECS = {
+    "luss": Codec(title="RGB PNG, id = R + 256 G, as ImageNet-S and PASS write", ignore=1000),
+    "index8": Codec(title="8-bit grey PNG", ignore=255),
+    "palette": Codec(title="palette PNG, as Pascal VOC", ignore=255),
+    "index16": Codec(title="16-bit grey PNG", ignore=65535),
+    "npy": Codec(title=".npy or .npz of (H, W) ids, negative = ignore"),
+    "scores": Codec(title=".npy or .npz of (C, H, W) class scores, id = argmax"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelOptions:
+    """How label files are read.
+
+    Attributes:
+        codec: "auto" takes it from each file; or a key of ``CODECS``, which files must then fit.
+        background: id that is no object, "none" where every id is a class (STEGO-style maps), or
+            "default" for the codec's own (0 in all of them).
+        ignore: stored value that means "ignore", "none", or "default" for the codec's own.
+    """
+
+    codec: str = "auto"
+    background: int | Literal["default", "none"] = "default"
+    ignore: int | Literal["default", "none"] = "default"
+
+    def __post_init__(self) -> None:
+        """Check names and ranges.
+
+        Raises:
+            ConfigError: unknown codec, or an id that is negative or another word.
+        """
+        if self.codec != "auto" and self.codec not in CODECS:
+            raise unknown("codec", self.codec, ("auto", *CODECS))
+        for name, value in (("background", self.background), ("ignore", self.ignore)):
+            if value not in ("default", "none") and (isinstance(value, str) or value < 0):
+                raise ConfigError(
+                    f"labels.{name} must be an id of 0 or more, 'none' or 'default', got {value!r}"
+                )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LabelFile:
+    """A label map and what is needed to write it back.
+
+    Attributes:
+        labels: (H, W) ids, IGNORE where the file says so.
+        spec: how the file stored them.
+        scores: (C, H, W) class scores, channel = id; None for all other codecs.
+        stored: the array as read, for writing scores back.
+    """
+
+    labels: LabelMap
+    spec: LabelSpec
+    scores: Floats | None = None
+    stored: NDArray[Any]
+
+
+def read_labels(
+    path: Path,
+    codec: str | None = None,
+    *,
+    background: Choice = "default",
+    ignore: Choice = "default",
+) -> LabelFile:
+    """Read a label map of any codec.
+
+    Args:
+        path: PNG, ``.npy`` or ``.npz``.
+        codec: key of ``CODECS`` that the file must fit; None or "auto" takes it from the file.
+        background: id of the background; None where every id is a class.
+        ignore: stored value that becomes IGNORE; None keeps raw ids (1000 in a LUSS prediction is
+            an ordinary id). Negative ids of arrays become IGNORE in any case.
+
+    Raises:
+        InputError: the file is missing, damaged, or does not fit the codec.
+        ConfigError: the codec is not known.
+    """
+    if codec not in (None, "auto") and codec not in CODECS:
+        raise unknown("codec", codec or "", ("auto", *CODECS))
+    stored = read_stored(path)
+    if codec not in (None, "auto", stored.codec):
+        raise InputError(
+            f"{path}: codec {codec!r} was asked for, but the file is {stored.codec!r} "
+            f"({CODECS[stored.codec].title}); leave out the codec to take it from each file"
+        )
+    defaults = CODECS[stored.codec]
+    sentinel = defaults.ignore if ignore == "default" else ignore
+    ids = _ids(path, stored)
+    ignored = (ids < 0) if sentinel is None else (ids < 0) | (ids == sentinel)
+    values = np.unique(ids[ignored])
+    if len(values) > 1:
+        raise InputError(
+            f"{path}: ignored pixels must have one value, got {values.tolist()}; "
+            "they could not be written back as they came"
+        )
+    labels = np.where(ignored, IGNORE, ids).astype(np.int32)
+    spec = LabelSpec(
+        codec=stored.codec,
+        background=defaults.background if background == "default" else background,
+        ignore=int(values[0]) if len(values) else sentinel,
+        palette=stored.palette,
+        dtype=stored.array.dtype.name,
+        key=stored.key,
+    )
+    with np.errstate(over="ignore"):  # a float64 below float32 becomes -inf, which is as good
+        scores = stored.array.astype(np.float32) if stored.codec == "scores" else None
+    return LabelFile(labels=labels, spec=spec, scores=scores, stored=stored.array)
+
+
+def write_labels(
+    path: Path, labels: LabelMap, spec: LabelSpec, *, scores: NDArray[Any] | None = None
+) -> None:
+    """Write a label map atomically, in the encoding that ``spec`` describes.
+
+    Args:
+        path: its suffix must suit the codec.
+        labels: (H, W) ids and IGNORE.
+        spec: of the file that the map came from, or made for a new one.
+        scores: (C, H, W) as stored, for the codec "scores" only. Where the label changed, the
+            values of the old and the new label change places, so that the argmax is ``labels`` and
+            every pixel keeps the same set of scores.
+
+    Raises:
+        InputError: an id or IGNORE does not fit the encoding, or the suffix does not suit it.
+        OSError: the file cannot be written; nothing half-written is left.
+    """
+    write_atomic(path, encode_labels(path.suffix, labels, spec, scores=scores))
+
+
+def encode_labels(
+    suffix: str, labels: LabelMap, spec: LabelSpec, *, scores: NDArray[Any] | None = None
+) -> bytes:
+    """Return the bytes that ``write_labels`` writes; same arguments, same errors."""
+    suits = (".npy", ".npz") if spec.codec in ("npy", "scores") else (".png",)
+    if suffix.lower() not in suits:
+        raise InputError(
+            f"codec {spec.codec!r} is written as {' or '.join(suits)}, got suffix {suffix!r}"
+        )
+    array = _swap_scores(labels, scores) if spec.codec == "scores" else _store(labels, spec)
+    return encode_stored(
+        suffix, Stored(array=array, codec=spec.codec, palette=spec.palette, key=spec.key)
+    )
+
+
+def _ids(path: Path, stored: Stored) -> NDArray[np.int64]:
+    """Turn the stored array into (H, W) ids, sentinels still in place."""
+    array = stored.array
+    if stored.codec == "luss":
+        if array[..., 2].any():
+            raise InputError(
+                f"{path}: in a LUSS mask (id = R + 256 G) blue must be 0, got up to "
+                f"{array[..., 2].max()}; a colour picture is no mask, save ids as grey or palette"
+            )
+        return array[..., 0].astype(np.int64) + 256 * array[..., 1].astype(np.int64)
+    if stored.codec == "scores":
+        if not array.size or np.isnan(array).any() or np.isposinf(array).any():
+            raise InputError(
+                f"{path}: class scores must be (C, H, W) without nan or +inf, got shape "
+                f"{array.shape}{' with such values' if array.size else ''}"
+            )
+        return np.asarray(np.argmax(array, axis=0), np.int64)
+    # MaskContrast writes whole numbers as float32; PASS's logit maps are fractions.
+    if array.dtype.kind == "f" and not np.array_equal(array, np.round(array)):
+        raise InputError(
+            f"{path}: ids must be whole numbers, got fractions or nan; "
+            "class scores must be (C, H, W), one channel per class"
+        )
+    limits = np.iinfo(np.int32)
+    if array.size and not (array.min() >= limits.min and array.max() <= limits.max):
+        raise InputError(f"{path}: ids must fit in 32 bits, got {array.min()} to {array.max()}")
+    return array.astype(np.int64)
+
+
+def _store(labels: LabelMap, spec: LabelSpec) -> NDArray[Any]:
+    """Turn labels into the array that the file holds."""
+    if spec.ignore is None and (labels < 0).any():
+        raise InputError(
+            f"the map has ignored pixels, but its encoding {spec.codec!r} has no value for them; "
+            "set labels.ignore"
+        )
+    if spec.ignore is not None and (labels == spec.ignore).any() and spec.ignore >= 0:
+        raise InputError(f"id {spec.ignore} means ignore in this file; give the class another id")
+    ids = np.where(labels < 0, spec.ignore or 0, labels).astype(np.int64)
+    largest = _largest(spec)
+    if ids.size and (ids.max() > largest or (ids.min() < 0 and spec.codec != "npy")):
+        raise InputError(
+            f"codec {spec.codec!r} stores ids 0 to {largest}, got {ids.min()} to {ids.max()}; "
+            "use a wider encoding such as index16, luss or npy"
+        )
+    if spec.codec == "luss":
+        return np.stack([ids % 256, ids // 256, np.zeros_like(ids)], axis=-1).astype(np.uint8)
+    return ids.astype(spec.dtype)
+
+
+def _largest(spec: LabelSpec) -> int:
+    if spec.codec == "luss":
+        return 65535
+    dtype = np.dtype(spec.dtype)
+    if dtype.kind == "b":
+        return 1
+    return int(np.iinfo(dtype).max) if dtype.kind in "iu" else np.iinfo(np.int32).max
+
+
+def _swap_scores(labels: LabelMap, scores: NDArray[Any] | None) -> NDArray[Any]:
+    """Change the scores as little as makes their argmax equal to ``labels``."""
+    if scores is None or scores.shape[1:] != labels.shape:
+        got = "none" if scores is None else str(scores.shape)
+        raise InputError(
+            f"codec 'scores' needs the scores (C, {labels.shape[0]}, {labels.shape[1]}), got {got}"
+        )
+    if labels.size and (labels.min() < 0 or labels.max() >= len(scores)):
+        raise InputError(
+            f"class scores of {len(scores)} channels store ids 0 to {len(scores) - 1}, "
+            f"got {labels.min()} to {labels.max()}"
+        )
+    swapped = scores.copy()
+    old, new = np.argmax(scores, axis=0)[None], labels[None].astype(np.int64)
+    top, low = (np.take_along_axis(scores, index, axis=0) for index in (old, new))
+    np.put_along_axis(swapped, old, low, axis=0)
+    np.put_along_axis(swapped, new, top, axis=0)
+    # A third channel may tie with the old top and come before the new one.
+    tied = np.argmax(swapped, axis=0)[None] != new
+    above = np.where(tied, np.nextafter(top, np.asarray(np.inf, top.dtype)), top)
+    np.put_along_axis(swapped, new, above, axis=0)
+    return swapped

@@ -1,0 +1,232 @@
+"""Which mask belongs to which picture: by relative path and stem, or as a manifest says."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from uosam.errors import InputError
+from uosam.io.images import IMAGE_SUFFIXES
+from uosam.io.stored import MASK_SUFFIXES
+from uosam.structures import Sample
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """What was found in two folders.
+
+    Attributes:
+        samples: pictures with a mask, in order of name; the name is the mask's relative path
+            without its last suffix.
+        unpaired_images: pictures without a mask.
+        unpaired_masks: masks without a picture.
+        unreadable: sub-folders that could not be listed, each with the reason.
+    """
+
+    samples: list[Sample]
+    unpaired_images: list[Path]
+    unpaired_masks: list[Path]
+    unreadable: list[str]
+
+
+def find_pairs(images: Path, masks: Path) -> Pairs:
+    """Pair the pictures below one folder with the masks below another.
+
+    A pair agrees, in this order, in relative path up to the last dot; in relative path up to the
+    name's first dot (PASS cuts there); or, where one of the folders has no sub-folders, in the
+    name alone, again up to the last and then the first dot. Hidden files are passed over, and so is
+    a ``.npy`` beside a PNG of the same name (PASS's logit map). If both are the same folder, PNG
+    and array files are masks and the rest pictures. Two files are paired directly.
+
+    Raises:
+        InputError: a folder is missing or cannot be listed, or two files claim the same partner.
+    """
+    if images.is_file() and masks.is_file():
+        sample = Sample(name=masks.stem, image=images, coarse=masks)
+        return Pairs(samples=[sample], unpaired_images=[], unpaired_masks=[], unreadable=[])
+    unreadable: list[str] = []
+    mask_files = _without_logit_maps(_list_files(masks, MASK_SUFFIXES, unreadable))
+    image_suffixes: Iterable[str] = IMAGE_SUFFIXES
+    if images.resolve() == masks.resolve():
+        image_suffixes = set(IMAGE_SUFFIXES) - set(MASK_SUFFIXES)
+    image_files = _list_files(images, image_suffixes, unreadable)
+
+    keys: list[Callable[[PurePosixPath], str]] = [_path_last_dot, _path_first_dot]
+    if _is_flat(image_files) or _is_flat(mask_files):
+        keys += [_name_last_dot, _name_first_dot]
+    found: dict[PurePosixPath, PurePosixPath] = {}
+    images_left, masks_left = image_files, mask_files
+    for key in keys:
+        found |= _match(images_left, masks_left, key, images, masks)
+        images_left = [file for file in images_left if file not in found.values()]
+        masks_left = [file for file in masks_left if file not in found]
+        if not images_left or not masks_left:
+            break
+    samples = [
+        Sample(name=_path_last_dot(mask), image=images / image, coarse=masks / mask)
+        for mask, image in found.items()
+    ]
+    return Pairs(
+        samples=sorted(samples, key=lambda sample: sample.name),
+        unpaired_images=[images / file for file in images_left],
+        unpaired_masks=[masks / file for file in masks_left],
+        unreadable=unreadable,
+    )
+
+
+def read_manifest(path: Path) -> list[Sample]:
+    """Read pairs from a CSV or Parquet table with columns image, mask and maybe name, target.
+
+    Relative paths are relative to the table's folder. Without a name the mask's path below the
+    folder that all masks share is taken, without suffix.
+
+    Raises:
+        InputError: the table cannot be read, lacks a column or a cell, or names are not unique
+            relative paths.
+    """
+    rows = _read_table(path)
+    folder = path.resolve().parent
+    masks = [folder / row["mask"] for row in rows]
+    shared = Path(os.path.commonpath([mask.parent for mask in masks])) if masks else folder
+    samples: dict[str, Sample] = {}
+    for line, (row, mask) in enumerate(zip(rows, masks, strict=True), start=1):
+        relative = PurePosixPath(mask.relative_to(shared).as_posix())
+        name = row.get("name") or _path_last_dot(relative)
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise InputError(
+                f"{path}: row {line}: name must be a relative path without '..', got {name!r}"
+            )
+        if name in samples:
+            raise InputError(
+                f"{path}: row {line}: name {name!r} comes twice; names decide where outputs go, "
+                "give each row its own in a column 'name'"
+            )
+        target = folder / row["target"] if row.get("target") else None
+        samples[name] = Sample(name=name, image=folder / row["image"], coarse=mask, target=target)
+    return [samples[name] for name in sorted(samples)]
+
+
+def _read_table(path: Path) -> list[dict[str, str]]:
+    import pandas as pd  # here, so that pairing folders does not pay for it
+
+    try:
+        if path.suffix.lower() == ".parquet":
+            table = pd.read_parquet(path)
+        else:
+            # As text: a name such as 007 is not a number.
+            table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path}: expected a CSV or Parquet table, got {reason}") from error
+    for column in ("image", "mask"):
+        if column not in table.columns:
+            raise InputError(
+                f"{path}: a manifest needs the columns image and mask, "
+                f"got {', '.join(map(str, table.columns)) or 'none'}"
+            )
+    columns = [name for name in ("image", "mask", "name", "target") if name in table.columns]
+    table = table[columns].astype(object).where(table[columns].notna(), "")
+    rows = [{str(k): str(v) for k, v in row.items()} for row in table.to_dict("records")]
+    for line, row in enumerate(rows, start=1):
+        if not row["image"] or not row["mask"]:
+            raise InputError(f"{path}: row {line} must give both image and mask, got {row}")
+    return rows
+
+
+def _list_files(
+    folder: Path, suffixes: Iterable[str], unreadable: list[str]
+) -> list[PurePosixPath]:
+    """List files below ``folder`` by suffix, sorted; links are followed, loops are not."""
+    if not folder.is_dir():
+        kind = "is a file" if folder.exists() else "does not exist"
+        raise InputError(f"{folder}: expected a folder, but it {kind}")
+    errors: list[OSError] = []
+    files, seen = [], set()
+    for root, folders, names in os.walk(folder, followlinks=True, onerror=errors.append):
+        real = os.path.realpath(root)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
+        relative = Path(root).relative_to(folder).as_posix()
+        files += [
+            PurePosixPath(relative, name)
+            for name in names
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes
+        ]
+    for error in errors:
+        if error.filename is None or Path(error.filename) == folder:
+            raise InputError(f"{folder}: folder cannot be listed ({error.strerror})")
+        unreadable.append(f"{error.filename}: folder cannot be listed ({error.strerror})")
+    return sorted(files)
+
+
+def _without_logit_maps(files: list[PurePosixPath]) -> list[PurePosixPath]:
+    pngs = {_path_last_dot(file) for file in files if file.suffix.lower() == ".png"}
+    return [
+        file for file in files if file.suffix.lower() != ".npy" or _path_last_dot(file) not in pngs
+    ]
+
+
+def _match(
+    images: list[PurePosixPath],
+    masks: list[PurePosixPath],
+    key: Callable[[PurePosixPath], str],
+    image_root: Path,
+    mask_root: Path,
+) -> dict[PurePosixPath, PurePosixPath]:
+    """Pair files whose key is equal; refuse a key that two files share, if it has a partner."""
+    images_by_key, masks_by_key = _group(images, key), _group(masks, key)
+    found = {}
+    for name in images_by_key.keys() & masks_by_key.keys():
+        for root, group in ((image_root, images_by_key[name]), (mask_root, masks_by_key[name])):
+            if len(group) > 1:
+                raise InputError(
+                    f"{root / group[0]} and {root / group[1]} both answer to {name!r}; rename or "
+                    "remove one, or list the pairs in a manifest (--manifest)"
+                )
+        found[masks_by_key[name][0]] = images_by_key[name][0]
+    return found
+
+
+def _group(
+    files: list[PurePosixPath], key: Callable[[PurePosixPath], str]
+) -> dict[str, list[PurePosixPath]]:
+    groups = defaultdict(list)
+    for file in files:
+        groups[key(file)].append(file)
+    return groups
+
+
+def _is_flat(files: list[PurePosixPath]) -> bool:
+    return all(len(file.parts) == 1 for file in files)
+
+
+def _path_last_dot(file: PurePosixPath) -> str:
+    """Cut the last suffix.
+
+    >>> _path_last_dot(PurePosixPath("n01/a.b.png"))
+    'n01/a.b'
+    """
+    return (file.parent / file.stem).as_posix()
+
+
+def _path_first_dot(file: PurePosixPath) -> str:
+    """Cut the name at its first dot.
+
+    >>> _path_first_dot(PurePosixPath("n01/a.b.png"))
+    'n01/a'
+    """
+    return (file.parent / _name_first_dot(file)).as_posix()
+
+
+def _name_last_dot(file: PurePosixPath) -> str:
+    return file.stem
+
+
+def _name_first_dot(file: PurePosixPath) -> str:
+    return file.name.partition(".")[0]

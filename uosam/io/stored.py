@@ -1,0 +1,146 @@
+"""Label files as they lie on disk: PNG of four kinds, ``.npy`` and ``.npz``; no meaning of ids."""
+
+from __future__ import annotations
+
+import io
+import warnings
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+
+from uosam.errors import InputError
+from uosam.io.images import UNREADABLE, check_not_empty
+
+MASK_SUFFIXES = (".png", ".npy", ".npz")
+"""File name endings taken for masks, in any case; all of them keep ids exactly."""
+
+_PNG_KINDS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGBA"}
+_PNG_CODECS = {
+    (1, "grey"): "index8",
+    (8, "grey"): "index8",
+    (16, "grey"): "index16",
+    (8, "RGB"): "luss",
+    **{(bits, "palette"): "palette" for bits in (1, 2, 4, 8)},
+}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Stored:
+    """The array of a label file before its values mean anything.
+
+    Attributes:
+        array: (H, W), (H, W, 3) for RGB, or (C, H, W) for class scores; dtype as stored.
+        codec: name of the codec that fits this kind of file.
+        palette: RGB bytes of an indexed PNG.
+        key: name of the array inside an ``.npz``.
+    """
+
+    array: NDArray[Any]
+    codec: str
+    palette: bytes | None = None
+    key: str | None = None
+
+
+def read_stored(path: Path) -> Stored:
+    """Read a PNG, ``.npy`` or ``.npz`` and tell which codec it fits.
+
+    Raises:
+        InputError: missing, empty or damaged file; a kind that no codec reads.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in MASK_SUFFIXES:
+        raise InputError(
+            f"{path}: masks are {', '.join(MASK_SUFFIXES)}, got {suffix or 'no suffix'}; "
+            "lossy formats such as JPEG change ids"
+        )
+    check_not_empty(path)
+    try:
+        return _read_png(path) if suffix == ".png" else _read_array(path)
+    except InputError:
+        raise
+    except (*UNREADABLE, zipfile.BadZipFile, PIL.Image.DecompressionBombError) as error:
+        raise InputError(
+            f"{path}: mask is damaged or truncated ({error}); copy or write it again"
+        ) from error
+
+
+def encode_stored(suffix: str, stored: Stored) -> bytes:
+    """Encode ``stored`` as the bytes of a file with this suffix; the same input, the same bytes."""
+    buffer = io.BytesIO()
+    if suffix.lower() == ".npy":
+        np.save(buffer, stored.array, allow_pickle=False)
+    elif suffix.lower() == ".npz":
+        arrays: dict[str, Any] = {stored.key or "arr_0": stored.array}
+        np.savez_compressed(buffer, **arrays)
+    elif stored.palette is not None:
+        height, width = stored.array.shape
+        picture = PIL.Image.frombytes("P", (width, height), stored.array.tobytes())
+        # Pillow takes the bit depth from the palette's length and so would cut an id beyond it.
+        entries = int(stored.array.max(initial=0)) + 1
+        picture.putpalette(stored.palette.ljust(3 * entries, b"\0"))
+        picture.save(buffer, "PNG")
+    else:
+        PIL.Image.fromarray(stored.array).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _read_png(path: Path) -> Stored:
+    # Pillow stretches 2- and 4-bit grey to 0..255 and cuts 16-bit RGB to 8 bits without a word;
+    # the header tells what is really there.
+    with path.open("rb") as file:
+        header = file.read(26)
+    if len(header) < 26 or header[:8] != b"\x89PNG\r\n\x1a\n":
+        raise InputError(f"{path}: not a PNG file, in spite of its name; write it again as PNG")
+    bits, kind = header[24], _PNG_KINDS.get(header[25], "unknown")
+    codec = _PNG_CODECS.get((bits, kind))
+    if codec is None:
+        raise InputError(
+            f"{path}: a mask must be an 8-bit or 16-bit grey, palette or 8-bit RGB (LUSS) PNG, "
+            f"got {bits}-bit {kind}; save it as one of these"
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
+        with PIL.Image.open(path) as picture:
+            array = np.array(picture)
+            palette = bytes(picture.getpalette("RGB") or ()) if codec == "palette" else None
+    if codec == "index16":
+        array = array.astype(np.uint16)
+    return Stored(array=array, codec=codec, palette=palette)
+
+
+def _read_array(path: Path) -> Stored:
+    # From memory: of a broken archive numpy would leave the file open.
+    loaded = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
+    key = None
+    if isinstance(loaded, np.ndarray):
+        array = loaded
+    else:
+        with loaded:
+            key = _key(path, loaded.files)
+            array = loaded[key]
+    if array.ndim == 3 and np.issubdtype(array.dtype, np.floating):
+        return Stored(array=array, codec="scores", key=key)
+    if array.ndim == 2 and array.dtype.kind in "iufb":
+        return Stored(array=array, codec="npy", key=key)
+    raise InputError(
+        f"{path}: an array must be (H, W) integer ids or (C, H, W) float class scores, "
+        f"got {array.shape} {array.dtype}"
+    )
+
+
+def _key(path: Path, names: list[str]) -> str:
+    """Choose the array of an archive: the only one, or the one called scores or arr_0."""
+    if len(names) == 1:
+        return names[0]
+    for name in ("scores", "arr_0"):
+        if name in names:
+            return name
+    raise InputError(
+        f"{path}: an archive must hold one array, or one called 'scores' or 'arr_0', "
+        f"got {', '.join(sorted(names)) or 'none'}"
+    )

@@ -6,9 +6,10 @@ Strings only, so that listing models or printing help imports no model library.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
-from uosam.errors import ConfigError
+from uosam.errors import BackendError, ConfigError
 from uosam.lookup import lookup
 from uosam.structures import Backend
 
@@ -63,3 +64,27 @@ def load_backend(options: BackendOptions) -> Backend:
     """
     backend: Backend = lookup("backend", options.name, BACKENDS)(options)
     return backend
+
+
+def weights_digest(options: BackendOptions) -> str:
+    """Return SHA-256 of the weights file that ``options`` lead to, or "none" without one.
+
+    It belongs into the fingerprint of everything that determines an output. A backend from outside
+    this package is known by the file given with it.
+
+    Raises:
+        BackendError: the weights file is missing or empty.
+    """
+    from uosam.backends.checkpoints import MODELS, file_digest, find_checkpoint
+
+    model = MODELS.get(options.name)
+    if model is not None and model.file is not None:
+        return file_digest(find_checkpoint(options.name, options.checkpoint))
+    if model is not None or options.checkpoint is None:
+        return "none"
+    path = Path(options.checkpoint).expanduser()
+    if not path.is_file():
+        raise BackendError(
+            f"checkpoint must be a weights file for {options.name}, found nothing at {path}"
+        )
+    return file_digest(path)

@@ -1,0 +1,112 @@
+"""Decoding prompts in batches: what every network backend shares and no network knows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from uosam.errors import BackendError, InputError
+from uosam.structures import Embedding, Prompts, Proposals
+
+STABILITY_OFFSET = 1.0
+"""SAM's stability score compares the mask cut at logits minus and plus this value."""
+
+
+def decode_in_batches(
+    decode_rows: Callable[[NDArray[np.int64]], Proposals],
+    prompts: Prompts,
+    embedding: Embedding,
+    batch_size: int,
+) -> Proposals:
+    """Decode all rows, those with as many real points together, halving what does not fit.
+
+    Args:
+        decode_rows: answers some rows of ``prompts``, all with the same number of real points.
+        prompts: each row has at least one point, a box or a mask.
+        embedding: of the picture; gives the sizes of an empty answer.
+        batch_size: rows given to ``decode_rows`` at a time at most.
+
+    Returns:
+        The answers in order of row.
+
+    Raises:
+        InputError: a row has neither point nor box nor mask.
+        BackendError: a single row does not fit into memory.
+    """
+    parts = []
+    for group in rows_of_equal_points(prompts):
+        size, start = batch_size, 0
+        while start < len(group):
+            rows = group[start : start + size]
+            try:
+                parts.append(decode_rows(rows))
+            except torch.OutOfMemoryError as error:
+                if len(rows) == 1:
+                    raise BackendError(
+                        "not enough memory on the device to decode one prompt; use --device cpu "
+                        "or smaller pictures"
+                    ) from error
+                size = len(rows) // 2
+            else:
+                start += len(rows)
+    return _join(parts, embedding)
+
+
+def rows_of_equal_points(prompts: Prompts) -> Iterator[NDArray[np.int64]]:
+    """Yield the rows of every number of real points, in rising order of both.
+
+    Raises:
+        InputError: a row has neither point nor box nor mask.
+    """
+    counts = (prompts.point_labels >= 0).sum(axis=1)
+    for count in np.unique(counts):
+        rows = np.flatnonzero(counts == count)
+        if not count and prompts.boxes is None and prompts.logits is None:
+            raise InputError(
+                f"every row of Prompts must have a point, a box or a mask, got none in row "
+                f"{rows[0]}; drop the row"
+            )
+        yield rows
+
+
+def stability(logits: torch.Tensor, height: float, width: float) -> torch.Tensor:
+    """Return the stability score of logit grids; 0 for a mask that is empty at both cuts.
+
+    Args:
+        logits: (..., h, w).
+        height: fraction of the grid's rows that the picture covers.
+        width: fraction of the grid's columns that the picture covers.
+    """
+    rows, cols = logits.shape[-2:]
+    covered = logits[..., : math.ceil(rows * height), : math.ceil(cols * width)]
+    # The stricter cut lies inside the looser one: they are intersection and union themselves.
+    inner = (covered > STABILITY_OFFSET).sum((-1, -2))
+    outer = (covered > -STABILITY_OFFSET).sum((-1, -2))
+    return inner / outer.clamp(min=1)
+
+
+def _join(parts: list[Proposals], embedding: Embedding) -> Proposals:
+    """Put the answers of batches together in order of row."""
+    if not parts:
+        return Proposals(
+            masks=np.zeros((0, *embedding.image_hw), np.bool_),
+            scores=np.zeros(0, np.float32),
+            stability=np.zeros(0, np.float32),
+            logits=np.zeros((0, *embedding.logits_hw), np.float32),
+            row=np.zeros(0, np.int64),
+        )
+    if len(parts) == 1:
+        return parts[0]
+    row = np.concatenate([part.row for part in parts])
+    order = np.argsort(row, kind="stable")
+    return Proposals(
+        masks=np.concatenate([part.masks for part in parts])[order],
+        scores=np.concatenate([part.scores for part in parts])[order],
+        stability=np.concatenate([part.stability for part in parts])[order],
+        logits=np.concatenate([part.logits for part in parts])[order],
+        row=row[order],
+    )

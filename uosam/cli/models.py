@@ -1,0 +1,99 @@
+"""``uosam models``: which segmenters there are, where their weights lie, and how to get them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(help="List the segmenters, or fetch the weights of one.")
+
+
+@app.callback(invoke_without_command=True)
+def list_models(
+    context: typer.Context,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON list instead of a table.")
+    ] = False,
+) -> None:
+    """List the segmenters, or fetch the weights of one."""
+    if context.invoked_subcommand is not None:
+        return
+    from dataclasses import asdict
+
+    from uosam.backends.checkpoints import MODELS, model_directory
+
+    rows = []
+    for model in MODELS.values():
+        path = model_directory() / model.file if model.file else None
+        present = path is None or path.is_file()
+        rows.append(asdict(model) | {"path": str(path) if path else None, "present": present})
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(rows, indent=2))
+    else:
+        _print_table(rows)
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="Name of the model, as 'uosam models' lists it.")],
+    url: Annotated[str | None, typer.Option(help="Get the file from this address instead.")] = None,
+) -> None:
+    """Download the weights of one model, going on where an earlier download broke off."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    from uosam.backends.fetch import fetch as download
+
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    ) as bars:
+        task = bars.add_task(name, total=None)
+        path = download(
+            name,
+            url=url,
+            progress=lambda done, total: bars.update(task, completed=done, total=total),
+        )
+    typer.echo(f"{name}: {path} is there, size and SHA-256 are right")
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    """Print the models as a table; a path too long for the terminal is folded, never cut."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(caption="get a missing file with: uosam models fetch NAME")
+    for heading, justify in (
+        ("model", "left"),
+        ("parameters", "right"),
+        ("size", "right"),
+        ("licence", "left"),
+        ("there", "left"),
+    ):
+        table.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    table.add_column("weights file", overflow="fold")
+    for row in rows:
+        table.add_row(
+            row["name"],
+            f"{row['parameters'] / 1e6:.1f} M" if row["parameters"] else "none",
+            f"{row['size'] / 1e6:.0f} MB" if row["size"] else "-",
+            row["licence"],
+            "yes" if row["present"] else "no",
+            row["path"] or "needs none",
+        )
+    Console().print(table)

@@ -1,0 +1,165 @@
+"""All settings of a run: dataclass defaults, a YAML file of differences, ``section.key=value``."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import uosam
+from uosam.backends import BackendOptions
+from uosam.coerce import Text, convert
+from uosam.errors import ConfigError, unknown
+from uosam.io.codecs import LabelOptions
+from uosam.pipeline import RefineOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineOptions:
+    """How a folder is worked through; nothing here changes a refined mask.
+
+    Attributes:
+        workers: processes, each with its own model; 1 works in this process.
+        overwrite: replace the results of other settings in the output folder.
+        overlay: folder for before/after pictures; None draws none.
+        confidence: folder for 8-bit confidence maps; None writes none.
+        manifest: CSV or Parquet table of pairs, in place of two folders.
+    """
+
+    workers: int = 1
+    overwrite: bool = False
+    overlay: str | None = None
+    confidence: str | None = None
+    manifest: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check ranges.
+
+        Raises:
+            ConfigError: ``workers`` is below 1.
+        """
+        if self.workers < 1:
+            raise ConfigError(f"engine.workers must be at least 1, got {self.workers}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Every setting; in YAML the stages of ``refine`` are sections beside the others."""
+
+    backend: BackendOptions = field(default_factory=BackendOptions)
+    refine: RefineOptions = field(default_factory=RefineOptions)
+    labels: LabelOptions = field(default_factory=LabelOptions)
+    engine: EngineOptions = field(default_factory=EngineOptions)
+
+    def sections(self) -> dict[str, Any]:
+        """Return the options objects by section name, the stages flat among them."""
+        stages = {f.name: getattr(self.refine, f.name) for f in fields(self.refine)}
+        stages = {name: options for name, options in stages.items() if is_dataclass(options)}
+        return {"backend": self.backend, **stages, "labels": self.labels, "engine": self.engine}
+
+
+def load_config(source: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
+    """Apply a YAML file and then overrides to the defaults.
+
+    Args:
+        source: YAML file, or the name of a packaged one such as "paper"; None for the defaults.
+        overrides: texts ``section.key=value``, the value as in YAML; later ones win.
+
+    Raises:
+        ConfigError: no such file or name, unknown section or key, wrong type, value out of range.
+    """
+    changes = _read_yaml(find_config(source)) if source else {}
+    sections = Config().sections()
+    for text in overrides:
+        section, key, value = _split(text)
+        if section not in sections:
+            raise unknown("config section", section, sections)
+        changes.setdefault(section, {})[key] = value
+    for name, values in changes.items():
+        if name not in sections:
+            raise unknown("config section", name, sections)
+        sections[name] = _update(name, sections[name], values)
+    own = {f.name for f in fields(Config)}
+    stages = {name: sections.pop(name) for name in sections.keys() - own}
+    return Config(refine=replace(RefineOptions(), **stages), **sections)
+
+
+def dump_config(config: Config) -> str:
+    """Return the YAML of every setting; ``load_config`` of it gives ``config`` again."""
+    tree = {name: asdict(options) for name, options in config.sections().items()}
+    # Tuples have no plain YAML form; lists are read back as tuples.
+    plain = {
+        name: {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+        for name, values in tree.items()
+    }
+    return yaml.safe_dump(plain, sort_keys=False)
+
+
+def config_folder() -> Path:
+    """Return the folder of the packaged YAML files: in the wheel, or at the top of a checkout."""
+    package = Path(uosam.__file__).parent
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "configs"
+
+
+def find_config(source: str | Path) -> Path:
+    """Resolve a path, or the name of a packaged file without ``.yaml``.
+
+    Raises:
+        ConfigError: neither is there.
+    """
+    path = Path(source)
+    if path.is_file():
+        return path
+    packaged = {file.stem: file for file in config_folder().rglob("*.yaml")}
+    if str(source) in packaged:
+        return packaged[str(source)]
+    if path.suffix in (".yaml", ".yml"):
+        raise ConfigError(f"config file {source} does not exist; check the path")
+    raise unknown("config", str(source), packaged)
+
+
+def _read_yaml(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{path}: expected a YAML file, got: {reason}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: expected sections of settings, got {type(tree).__name__}")
+    for name, values in tree.items():
+        if values is not None and not isinstance(values, dict):
+            raise ConfigError(
+                f"{path}: section {name!r} must hold 'key: value' lines, got {values!r}"
+            )
+    return {str(name): values or {} for name, values in tree.items()}
+
+
+def _split(text: str) -> tuple[str, str, Text]:
+    """Split an override at its first "=" and the name before it at its dot.
+
+    >>> _split("backend.name=lab.model:load?a=1")
+    ('backend', 'name', 'lab.model:load?a=1')
+    """
+    name, equals, value = text.partition("=")
+    section, dot, key = name.strip().partition(".")
+    if not equals or not dot or not key or "." in key:
+        raise ConfigError(
+            f"an override must be section.key=value, got {text!r}; such as engine.workers=4"
+        )
+    return section, key, Text(value)
+
+
+def _update(section: str, options: Any, values: Mapping[str, Any]) -> Any:
+    """Return ``options`` with ``values``, each converted to the type that the field declares."""
+    declared = typing.get_type_hints(type(options))
+    changes = {}
+    for key, value in values.items():
+        if key not in declared:
+            raise unknown(f"key in config section {section}", str(key), declared)
+        changes[key] = convert(value, declared[key], f"{section}.{key}")
+    return replace(options, **changes)

@@ -38,12 +38,13 @@ def boundary_width(image_hw: tuple[int, int], ratio: float) -> int:
     return max(1, round(ratio * math.hypot(*image_hw)))
 
 
-def edge_mask(labels: NDArray[np.generic], *, frame: bool = True) -> Mask:
+def edge_mask(labels: NDArray[np.generic], *, frame: bool = True, void: int | None = None) -> Mask:
     """Mark every pixel that has a pixel of another label among its eight neighbours.
 
     Args:
         labels: (H, W) of any integer or bool type.
         frame: whether outside the image counts as another label.
+        void: label that differs from none, or None.
 
     >>> edge_mask(np.array([[1, 1, 1], [1, 1, 2]]), frame=False).astype(int).tolist()
     [[0, 1, 1], [0, 1, 1]]
@@ -54,7 +55,10 @@ def edge_mask(labels: NDArray[np.generic], *, frame: bool = True) -> Mask:
         rows, cols = slice(0, height - down), slice(max(0, -right), width - max(0, right))
         far_rows = slice(down, height)
         far_cols = slice(max(0, right), width + min(0, right))
-        change = labels[rows, cols] != labels[far_rows, far_cols]
+        near, far = labels[rows, cols], labels[far_rows, far_cols]
+        change = near != far
+        if void is not None:
+            change &= (near != void) & (far != void)
         edges[rows, cols] |= change
         edges[far_rows, far_cols] |= change
     if frame:
@@ -63,7 +67,9 @@ def edge_mask(labels: NDArray[np.generic], *, frame: bool = True) -> Mask:
     return edges
 
 
-def edge_distance(labels: NDArray[np.generic], *, frame: bool = True) -> Floats:
+def edge_distance(
+    labels: NDArray[np.generic], *, frame: bool = True, void: int | None = None
+) -> Floats:
     """Measure how far each pixel is from the nearest pixel of another label.
 
     ``edge_distance(labels) <= d`` is, for every label at once, the mask of the label minus its
@@ -72,6 +78,7 @@ def edge_distance(labels: NDArray[np.generic], *, frame: bool = True) -> Floats:
     Args:
         labels: (H, W) of any integer or bool type.
         frame: whether outside the image counts as another label (both sources: yes).
+        void: label that differs from none, or None; with it, distances are to contours.
 
     Returns:
         (H, W) chessboard distance in pixels, 1 beside another label; inf where there is no other.
@@ -79,7 +86,7 @@ def edge_distance(labels: NDArray[np.generic], *, frame: bool = True) -> Floats:
     >>> edge_distance(np.array([[1, 1, 1, 1], [1, 1, 1, 2]]), frame=False).astype(int).tolist()
     [[3, 2, 1, 1], [3, 2, 1, 1]]
     """
-    edges = edge_mask(labels, frame=frame)
+    edges = edge_mask(labels, frame=frame, void=void)
     if not edges.any():
         return np.full(labels.shape, np.inf, np.float32)
     # A king's walk of length d to another label passes one pixel that touches it, after d - 1.

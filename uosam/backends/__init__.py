@@ -15,6 +15,7 @@ from uosam.structures import Backend
 
 BACKENDS = {
     "graphcut": "uosam.backends.graphcut:load",
+    "vit_t": "uosam.backends.sam:load",
     "vit_b": "uosam.backends.sam:load",
     "vit_l": "uosam.backends.sam:load",
     "vit_h": "uosam.backends.sam:load",

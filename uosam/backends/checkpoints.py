@@ -68,6 +68,16 @@ MODELS: Mapping[str, Model] = {
     for model in (
         Model(name="graphcut", parameters=0, licence="Apache-2.0"),
         Model(
+            name="vit_t",
+            parameters=10_130_092,
+            licence="Apache-2.0",
+            file="mobile_sam.pt",
+            size=40_728_226,
+            sha256="6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
+            md5="f3c0d8cda613564d499310dab6c812cd",
+            url=f"{_MOBILE}/mobile_sam.pt",
+        ),
+        Model(
             name="vit_b",
             parameters=93_735_472,
             licence="Apache-2.0",

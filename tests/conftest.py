@@ -47,6 +47,6 @@ def scene() -> Scene:
     colours = np.array([[40, 60, 160], [200, 50, 40], [50, 180, 60]], np.int16)
     noise = np.random.default_rng(0).integers(-6, 7, (64, 96, 3))
     image = (colours[target] + noise).clip(0, 255).astype(np.uint8)
-    blocky = np.roll(target, (2, 3), axis=(0, 1))[::8, ::8]
+    blocky = np.roll(target, (1, 2), axis=(0, 1))[4::8, 4::8]
     coarse = np.repeat(np.repeat(blocky, 8, axis=0), 8, axis=1).astype(np.int32)
     return Scene(image=image, coarse=coarse, target=target)

@@ -132,7 +132,9 @@ def test_unreadable_subfolder_is_reported(tmp_path: Path, monkeypatch: pytest.Mo
     refuse(monkeypatch, images / "n2")
     pairs = find_pairs(images, masks)
     assert [sample.name for sample in pairs.samples] == ["n1/a"]
-    assert pairs.unreadable == [f"{images / 'n2'}: folder cannot be listed (Permission denied)"]
+    assert pairs.unreadable == {
+        str(images / "n2"): "folder cannot be listed (Permission denied)"
+    }
     assert pairs.unpaired_masks == [masks / "n2/b.png"]
 
 
@@ -155,7 +157,7 @@ def test_manifest(tmp_path: Path, suffix: str) -> None:
         table.to_csv(path, index=False)
     else:
         table.to_parquet(path)
-    first, second = read_manifest(path)
+    first, second = read_manifest(path).samples
     root = tmp_path.resolve()
     assert (first.name, second.name) == ("n1/007", "n2/b")
     assert (first.image, first.coarse) == (root / "i/a.jpg", root / "m/n1/007.png")
@@ -166,7 +168,7 @@ def test_manifest(tmp_path: Path, suffix: str) -> None:
 def test_manifest_names(tmp_path: Path) -> None:
     path = tmp_path / "pairs.csv"
     path.write_text("name,image,mask\n0012,a.jpg,a.png\nx/y,b.jpg,a.png\n")
-    assert [sample.name for sample in read_manifest(path)] == ["0012", "x/y"]
+    assert [sample.name for sample in read_manifest(path).samples] == ["0012", "x/y"]
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,16 @@ def read_labels(
     return LabelFile(labels=labels, spec=spec, scores=scores, stored=stored.array)
 
 
+def read_with(path: Path, options: LabelOptions) -> LabelFile:
+    """Read a label map as ``options`` say; same errors as ``read_labels``."""
+    return read_labels(
+        path,
+        options.codec,
+        background=None if options.background == "none" else options.background,
+        ignore=None if options.ignore == "none" else options.ignore,
+    )
+
+
 def write_labels(
     path: Path, labels: LabelMap, spec: LabelSpec, *, scores: NDArray[Any] | None = None
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from uosam.errors import InputError
@@ -23,13 +23,13 @@ class Pairs:
             without its last suffix.
         unpaired_images: pictures without a mask.
         unpaired_masks: masks without a picture.
-        unreadable: sub-folders that could not be listed, each with the reason.
+        unreadable: sub-folders that could not be listed, with the reason.
     """
 
     samples: list[Sample]
-    unpaired_images: list[Path]
-    unpaired_masks: list[Path]
-    unreadable: list[str]
+    unpaired_images: list[Path] = field(default_factory=list)
+    unpaired_masks: list[Path] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)
 
 
 def find_pairs(images: Path, masks: Path) -> Pairs:
@@ -46,8 +46,8 @@ def find_pairs(images: Path, masks: Path) -> Pairs:
     """
     if images.is_file() and masks.is_file():
         sample = Sample(name=masks.stem, image=images, coarse=masks)
-        return Pairs(samples=[sample], unpaired_images=[], unpaired_masks=[], unreadable=[])
-    unreadable: list[str] = []
+        return Pairs(samples=[sample])
+    unreadable: dict[str, str] = {}
     mask_files = _without_logit_maps(_list_files(masks, MASK_SUFFIXES, unreadable))
     image_suffixes: Iterable[str] = IMAGE_SUFFIXES
     if images.resolve() == masks.resolve():
@@ -77,7 +77,7 @@ def find_pairs(images: Path, masks: Path) -> Pairs:
     )
 
 
-def read_manifest(path: Path) -> list[Sample]:
+def read_manifest(path: Path) -> Pairs:
     """Read pairs from a CSV or Parquet table with columns image, mask and maybe name, target.
 
     Relative paths are relative to the table's folder. Without a name the mask's path below the
@@ -106,7 +106,7 @@ def read_manifest(path: Path) -> list[Sample]:
             )
         target = folder / row["target"] if row.get("target") else None
         samples[name] = Sample(name=name, image=folder / row["image"], coarse=mask, target=target)
-    return [samples[name] for name in sorted(samples)]
+    return Pairs(samples=[samples[name] for name in sorted(samples)])
 
 
 def _read_table(path: Path) -> list[dict[str, str]]:
@@ -137,7 +137,7 @@ def _read_table(path: Path) -> list[dict[str, str]]:
 
 
 def _list_files(
-    folder: Path, suffixes: Iterable[str], unreadable: list[str]
+    folder: Path, suffixes: Iterable[str], unreadable: dict[str, str]
 ) -> list[PurePosixPath]:
     """List files below ``folder`` by suffix, sorted; links are followed, loops are not."""
     if not folder.is_dir():
@@ -161,7 +161,7 @@ def _list_files(
     for error in errors:
         if error.filename is None or Path(error.filename) == folder:
             raise InputError(f"{folder}: folder cannot be listed ({error.strerror})")
-        unreadable.append(f"{error.filename}: folder cannot be listed ({error.strerror})")
+        unreadable[str(error.filename)] = f"folder cannot be listed ({error.strerror})"
     return sorted(files)
 
 

@@ -1,0 +1,64 @@
+"""How far a run is: a bar on a terminal, a line for each picture otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from uosam.task import Outcome
+
+
+@contextmanager
+def show_progress(
+    total: int, console: Console | None = None
+) -> Iterator[Callable[[Outcome], None]]:
+    """Yield a function that is called with every outcome and shows it on standard error.
+
+    Args:
+        total: number of samples.
+        console: where to draw; standard error if None.
+    """
+    console = console or Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        count = 0
+
+        def print_line(outcome: Outcome) -> None:
+            nonlocal count
+            count += 1
+            text = f"[{count}/{total}] {_say(outcome)}"
+            console.print(text, markup=False, soft_wrap=True)
+
+        yield print_line
+        return
+    columns = (
+        TextColumn("refining"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("refining", total=total, rate="")
+
+        def advance(outcome: Outcome) -> None:
+            if "error" in outcome.row:
+                progress.console.print(_say(outcome), markup=False, soft_wrap=True)
+            elapsed = progress.tasks[task].elapsed or 0.0
+            done = progress.tasks[task].completed + 1
+            rate = f"{done / elapsed:.2f} pictures/s" if elapsed else ""
+            progress.update(task, advance=1, rate=rate)
+
+        yield advance
+
+
+def _say(outcome: Outcome) -> str:
+    row = outcome.row
+    if "error" in row:
+        return f"{row['name']}: failed: {row['error']}"
+    if outcome.skipped:
+        return f"{row['name']}: done before"
+    return f"{row['name']}: {row['status']} in {sum(outcome.seconds.values()):.2f} s"

@@ -1,0 +1,138 @@
+"""``uosam refine``: a folder of coarse masks in, the same folder sharper."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EPILOG = """\b
+Masks come back in the encoding they came in. A run that was stopped goes on where it stopped.
+  uosam refine photos/ masks/ refined/
+  uosam refine val/ pass_out/validation/ refined/ --model vit_h --device cuda --workers 2
+  uosam refine --manifest pairs.csv refined/ --overlay pictures/
+"""
+
+
+def _short(key: str, text: str) -> str:
+    return f"{text} Short for -s {key}."
+
+
+def command(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="IMAGES MASKS OUT",
+            show_default=False,
+            help="Folders of pictures, coarse masks and results; OUT alone with --manifest.",
+        ),
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(help=_short("backend.name=NAME", "Segmenter, see 'uosam models'.")),
+    ] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option(help=_short("backend.checkpoint=FILE", "Weights of the model."))
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help=_short("backend.device=NAME", "auto, cpu, cuda, cuda:1, mps.")),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help=_short("engine.workers=N", "Processes, each with the model."))
+    ] = None,
+    background: Annotated[
+        str | None,
+        typer.Option(
+            help=_short("labels.background=ID", "Id that is no object, or 'none' (STEGO-style).")
+        ),
+    ] = None,
+    codec: Annotated[
+        str | None,
+        typer.Option(
+            help=_short(
+                "labels.codec=NAME",
+                "Insist on luss, index8, palette, index16, npy or scores.",
+            )
+        ),
+    ] = None,
+    manifest: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help=_short("engine.manifest=FILE", "CSV or Parquet with columns image and mask."),
+        ),
+    ] = None,
+    overlay: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR", help=_short("engine.overlay=DIR", "Draw before/after pictures there.")
+        ),
+    ] = None,
+    confidence: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR", help=_short("engine.confidence=DIR", "Write 8-bit confidence there.")
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help=_short("engine.overwrite=true", "Replace results of other settings."),
+        ),
+    ] = False,
+    config: Annotated[
+        str | None,
+        typer.Option("-c", "--config", metavar="FILE|NAME", help="YAML of settings, or 'paper'."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-s",
+            "--set",
+            metavar="SECTION.KEY=VALUE",
+            help="Any setting, see 'uosam config'. Repeatable.",
+        ),
+    ] = None,
+) -> None:
+    """Sharpen the coarse MASKS of IMAGES into OUT."""
+    from uosam.cli.progress import show_progress
+    from uosam.config import load_config
+    from uosam.engine import refine_folder
+    from uosam.errors import InputError
+    from uosam.io.pairs import find_pairs, read_manifest
+    from uosam.summary import describe
+
+    flags = {
+        "backend.name": model,
+        "backend.checkpoint": checkpoint,
+        "backend.device": device,
+        "engine.workers": workers,
+        "labels.background": background,
+        "labels.codec": codec,
+        "engine.manifest": manifest,
+        "engine.overlay": overlay,
+        "engine.confidence": confidence,
+        "engine.overwrite": "true" if overwrite else None,
+    }
+    given = [f"{key}={value}" for key, value in flags.items() if value is not None]
+    options = load_config(config, [*given, *(settings or [])])
+    *inputs, out = paths
+    table = options.engine.manifest
+    if len(inputs) != (0 if table else 2):
+        expected = "OUT alone, since a manifest names the files" if table else "IMAGES MASKS OUT"
+        raise InputError(f"expected {expected}, got {' '.join(map(str, paths))}")
+    pairs = read_manifest(Path(table)) if table else find_pairs(*inputs)
+    if not pairs.samples:
+        raise InputError(
+            f"no mask belongs to a picture: found {len(pairs.unpaired_images)} pictures and "
+            f"{len(pairs.unpaired_masks)} masks in {table or ' and '.join(map(str, inputs))}; "
+            "names must agree up to the suffix, or list the pairs in a manifest (--manifest)"
+        )
+    with show_progress(len(pairs.samples)) as on_outcome:
+        run = refine_folder(pairs, out, options, inputs=inputs, on_outcome=on_outcome)
+    typer.echo("\n".join(describe(run)))
+    if run.failures:
+        raise typer.Exit(1)

@@ -1,0 +1,206 @@
+"""``manifest.jsonl``: what is in an output folder, what made it, and what a new run may skip.
+
+The first line tells the settings, weights and version; then one line per picture, in order of name,
+with the digests of its inputs and of its output, or the reason why there is none. Nothing in it
+depends on time or on the number of workers. While a run is under way its lines stand in
+``manifest.partial.jsonl``; that file is what a killed run leaves for the next one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+import uosam
+from uosam import backends
+from uosam.config import Config
+from uosam.errors import ConfigError, InputError
+from uosam.io.atomic import write_atomic
+
+MANIFEST = "manifest.jsonl"
+PARTIAL = "manifest.partial.jsonl"
+
+Row = dict[str, Any]
+"""One picture: name; output, status, accepted, rejected and digests, or else error."""
+
+_NOT_DETERMINING = {"checkpoint", "batch_size"}
+"""Backend settings that change no mask: the digest of the weights stands for their path."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Journal:
+    """The rows of an output folder while a run is under way.
+
+    Attributes:
+        out: the output folder.
+        header: first line of the manifest.
+        rows: by name; those of earlier runs first, then replaced as pictures are done.
+        file: the open partial manifest.
+    """
+
+    out: Path
+    header: Row
+    rows: dict[str, Row] = field(default_factory=dict)
+    file: TextIO
+
+
+def make_header(config: Config) -> Row:
+    """Return everything that determines a refined mask, besides the picture and the coarse mask."""
+    settings: dict[str, Any] = {
+        f"{section}.{key}": value
+        for section, options in config.sections().items()
+        for key, value in asdict(options).items()
+        if section != "engine" and not (section == "backend" and key in _NOT_DETERMINING)
+    }
+    digest = getattr(backends, "weights_digest", None)
+    weights = digest(config.backend) if digest else config.backend.name
+    header = {"uosam": uosam.__version__, "weights": weights, "settings": settings}
+    # Through JSON and back, so that a tuple equals the list that will be read from the file.
+    return {str(k): v for k, v in json.loads(json.dumps(header)).items()}
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def open_journal(out: Path, header: Row, *, overwrite: bool) -> Iterator[Journal]:
+    """Take an output folder for a run and write its manifest in the end.
+
+    The partial manifest stays if the run ends by an exception, for the next run to go on from.
+
+    Args:
+        out: made if missing.
+        header: of this run.
+        overwrite: remove the results of other settings, or of no settings, first.
+
+    Raises:
+        ConfigError: the folder holds results of other settings, or files but no manifest, or
+            another run is writing into it.
+        InputError: the folder cannot be made or written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        file = (out / PARTIAL).open("a", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{out}: output folder cannot be written ({error.strerror})") from error
+    with file:
+        _lock(file, out)
+        try:
+            rows = _take_over(out, header, file, overwrite=overwrite)
+        except BaseException:
+            if not file.tell():
+                (out / PARTIAL).unlink()
+            raise
+        journal = Journal(out=out, header=header, rows=rows, file=file)
+        _append(journal, header)
+        yield journal
+        lines = [header, *(rows[name] for name in sorted(rows))]
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        write_atomic(out / MANIFEST, text.encode())
+    (out / PARTIAL).unlink()
+
+
+def record(journal: Journal, row: Row) -> None:
+    """Note a picture that is done; a full disk loses the note, never the run."""
+    if journal.rows.get(row["name"]) != row:
+        journal.rows[row["name"]] = row
+        with contextlib.suppress(OSError):
+            _append(journal, row)
+
+
+def read_rows(out: Path) -> tuple[Row | None, dict[str, Row]]:
+    """Return the first line and the rows by name of an output folder, finished or not."""
+    header: Row | None = None
+    rows: dict[str, Row] = {}
+    for name in (MANIFEST, PARTIAL):
+        path = out / name
+        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+            # A line that a killed run or a full disk cut short says nothing: its picture is redone.
+            with contextlib.suppress(json.JSONDecodeError):
+                row = json.loads(line)
+                if "settings" in row:
+                    header = row
+                elif "name" in row:
+                    rows[row["name"]] = row
+    return header, rows
+
+
+def _append(journal: Journal, row: Row) -> None:
+    # The line break comes first, so that a line cut short spoils no other.
+    journal.file.write("\n" + json.dumps(row, ensure_ascii=False))
+    journal.file.flush()
+
+
+def _take_over(out: Path, header: Row, file: TextIO, *, overwrite: bool) -> dict[str, Row]:
+    """Return the rows of earlier runs that still count, or refuse the folder."""
+    old, rows = read_rows(out)
+    if overwrite and old != header:
+        _remove_results(out, rows)
+        file.truncate(0)
+        return {}
+    if old is None:
+        for path in out.iterdir():
+            if path.name != PARTIAL and not path.name.startswith("."):
+                raise ConfigError(
+                    f"{out} is not empty and holds no {MANIFEST} (found {path.name}); "
+                    "give an empty or new output folder, or --overwrite to write into it"
+                )
+    elif old != header:
+        changes = [
+            f"{key} was {before!r}, now {after!r}"
+            for key, before, after in _differences(_flat(old), _flat(header))
+        ]
+        more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
+        raise ConfigError(
+            f"{out} holds results of other settings ({'; '.join(changes[:3])}{more}); "
+            "give another output folder, or --overwrite to replace them"
+        )
+    # What failed before is tried again, or is no longer among the pictures.
+    return {name: row for name, row in rows.items() if "output" in row}
+
+
+def _flat(header: Row) -> Row:
+    return {**{k: v for k, v in header.items() if k != "settings"}, **header["settings"]}
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    for key in [*new, *(key for key in old if key not in new)]:
+        before, after = old.get(key, "not there"), new.get(key, "not there")
+        if before != after:
+            yield key, before, after
+
+
+def _remove_results(out: Path, rows: Mapping[str, Row]) -> None:
+    """Remove what the manifests of ``out`` list, and the finished one; never anything else."""
+    for row in rows.values():
+        path = out / row.get("output", "")
+        if path.is_file() and path.resolve().is_relative_to(out.resolve()):
+            path.unlink()
+    (out / MANIFEST).unlink(missing_ok=True)
+
+
+def _lock(file: TextIO, out: Path) -> None:
+    """Keep a second run out of the folder, where the system can."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise ConfigError(
+            f"another run is writing into {out}; wait for it, or give another output folder"
+        ) from error
+    except OSError:  # a file system without locks
+        return

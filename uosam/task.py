@@ -1,0 +1,173 @@
+"""One sample of a run, from paths to a written mask and its line of the manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from uosam.backends import BackendOptions, load_backend
+from uosam.config import Config
+from uosam.errors import InputError, UosamError
+from uosam.io.atomic import write_atomic
+from uosam.io.codecs import encode_labels, read_with
+from uosam.io.images import check_same_size, read_image
+from uosam.manifest import Row, file_digest
+from uosam.pipeline import refine
+from uosam.report import encode_confidence, encode_overlay
+from uosam.structures import Backend, Sample
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What every sample of a run shares; travels to the workers.
+
+    Attributes:
+        out: folder of the refined masks.
+        config: all settings.
+    """
+
+    out: Path
+    config: Config
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of one sample.
+
+    Attributes:
+        row: its line of the manifest; holds "error" if it failed.
+        skipped: the result of an earlier run was still good.
+        seconds: wall time by stage; empty if skipped.
+    """
+
+    row: Row
+    skipped: bool = False
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+@lru_cache(maxsize=1)
+def _backend(options: BackendOptions, workers: int) -> Backend:
+    """Build the model once in the process that uses it."""
+    backend = load_backend(options)
+    torch = sys.modules.get("torch")
+    if torch is not None and workers > 1:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
+    return backend
+
+
+def refine_one(job: Job, sample: Sample, done: Row | None) -> Outcome:
+    """Refine one sample, or tell why not; only a model that does not load ends the run."""
+    if done is not None and _is_good(job, sample, done):
+        return Outcome(row=done, skipped=True)
+    backend = _backend(job.config.backend, job.config.engine.workers)
+    try:
+        return _refine_sample(job, sample, backend)
+    except Exception as error:  # also the unforeseen: thousands of others wait
+        if done is not None:
+            # The result of an input that has changed since must not stand for the new one.
+            with suppress(OSError):
+                output_path(job, sample).unlink(missing_ok=True)
+        return Outcome(row={"name": sample.name, "error": explain(error)})
+
+
+def _refine_sample(job: Job, sample: Sample, backend: Backend) -> Outcome:
+    start = time.perf_counter()
+    image_path, mask_path = _paths(sample)
+    file = read_with(mask_path, job.config.labels)
+    image = read_image(image_path)
+    check_same_size(image_path, image.shape[:2], mask_path, file.labels.shape)
+    read = time.perf_counter()
+    result = refine(
+        image,
+        file.labels,
+        backend,
+        job.config.refine,
+        background=file.spec.background,
+        scores=file.scores,
+    )
+    done = time.perf_counter()
+    for path, encode in _extras(job, sample):
+        write_atomic(path, encode(image, file.labels, result, file.spec))
+    data = encode_labels(mask_path.suffix, result.labels, file.spec, scores=file.stored)
+    write_atomic(output_path(job, sample), data)
+    rejected = Counter(choice.reason for choice in result.decisions if not choice.accepted)
+    row: Row = {
+        "name": sample.name,
+        "output": sample.name + mask_path.suffix,
+        "status": "kept" if np.array_equal(result.labels, file.labels) else "refined",
+        "accepted": sum(choice.accepted for choice in result.decisions),
+        "rejected": dict(sorted(rejected.items())),
+        "image_sha256": file_digest(image_path),
+        "mask_sha256": file_digest(mask_path),
+        "output_sha256": hashlib.sha256(data).hexdigest(),
+    }
+    seconds = {"read": read - start, **result.seconds, "write": time.perf_counter() - done}
+    return Outcome(row=row, seconds=seconds)
+
+
+def _extras(job: Job, sample: Sample) -> list[tuple[Path, Callable[..., bytes]]]:
+    """Return what is drawn beside the mask: path and function that encodes it."""
+    engine = job.config.engine
+    extras: list[tuple[Path, Callable[..., bytes]]] = []
+    if engine.overlay:
+        extras.append((Path(engine.overlay) / f"{sample.name}.jpg", encode_overlay))
+    if engine.confidence:
+        extras.append((Path(engine.confidence) / f"{sample.name}.png", encode_confidence))
+    return extras
+
+
+def _is_good(job: Job, sample: Sample, row: Row) -> bool:
+    """Tell whether the recorded result is there, whole, and of these very inputs."""
+    try:
+        image_path, mask_path = _paths(sample)
+        output = output_path(job, sample)
+        return (
+            row.get("output") == sample.name + mask_path.suffix
+            and output.is_file()
+            and all(path.is_file() for path, _ in _extras(job, sample))
+            and row.get("output_sha256") == file_digest(output)
+            and row.get("mask_sha256") == file_digest(mask_path)
+            and row.get("image_sha256") == file_digest(image_path)
+        )
+    except (OSError, UosamError):
+        return False
+
+
+def output_path(job: Job, sample: Sample) -> Path:
+    """Return where the refined mask of a sample goes."""
+    _, mask = _paths(sample)
+    return job.out / (sample.name + mask.suffix)
+
+
+def _paths(sample: Sample) -> tuple[Path, Path]:
+    if sample.image is None or sample.coarse is None:
+        raise InputError(f"sample {sample.name!r} must have a picture and a coarse mask")
+    return sample.image, sample.coarse
+
+
+def explain(error: BaseException) -> str:
+    """Say in one line what went wrong; an error that nobody foresaw tells its place.
+
+    >>> explain(OSError(28, "No space left on device", "out/a.png"))
+    'out/a.png: No space left on device'
+    """
+    if isinstance(error, UosamError):
+        text = str(error)
+    elif isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    else:
+        frames = traceback.extract_tb(error.__traceback__)
+        place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+        text = f"unexpected {type(error).__name__}{place}: {error}; please report this"
+    return " ".join(text.split())

@@ -15,27 +15,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uosam.metrics.boundary import edge_distance
-from uosam.structures import IGNORE, LabelMap
+from uosam.structures import IGNORE, Floats, LabelMap
 
 Ids = NDArray[np.int32]
 Counts = NDArray[np.int64]
 
-PIXELS, PRED_EDGE, TARGET_EDGE, BOTH_EDGES = range(4)
-OBJECT_PRED_EDGE, OBJECT_TARGET_EDGE, OBJECT_BOTH_EDGES, TRIMAP = range(4, 8)
-"""Columns of ``PairCounts.counts``; one column per trimap width follows from ``TRIMAP`` on."""
+PIXELS, PRED_EDGE, TARGET_EDGE, BOTH_EDGES, CUT_PRED_EDGE, CUT_BOTH_EDGES, TRIMAP = range(7)
+"""Columns of ``PairCounts.counts``: pixels; those on a boundary of the prediction, of the truth, of
+both; the prediction and both once more, with ignored pixels cut out of the prediction before its
+boundaries are drawn; and from ``TRIMAP`` on a column for each trimap width."""
 
 
 class Widths(NamedTuple):
     """Depths of boundaries in pixels, for one image size.
 
     Attributes:
-        classes: for scores of classes; boundaries see the prediction under ignored pixels (LUSS).
-        objects: for scores of objects; ignored pixels are cut out of the prediction first.
+        boundary: chessboard distance up to which a pixel is on the boundary of its label.
         trimap: half-widths of the bands around ground-truth contours, increasing.
     """
 
-    classes: int
-    objects: int
+    boundary: int
     trimap: tuple[int, ...] = ()
 
 
@@ -46,7 +45,7 @@ class PairCounts:
     Attributes:
         pred: (n,) predicted label; IGNORE where the prediction names none.
         target: (n,) ground-truth label.
-        counts: (n, 7 + trimap widths) pixels of the pair; see the column constants.
+        counts: (n, 6 + trimap widths) pixels of the pair; see the column constants.
     """
 
     pred: Ids
@@ -73,7 +72,9 @@ class PairTable:
     counts: Counts
 
 
-def count_pairs(pred: LabelMap, target: LabelMap, widths: Widths) -> PairCounts:
+def count_pairs(
+    pred: LabelMap, target: LabelMap, widths: Widths, *, target_distance: Floats | None = None
+) -> PairCounts:
     """Count the pixels of one image by pair of labels, and by nearness to a boundary.
 
     Costs one pass however many labels there are: boundaries of all labels come from one distance
@@ -83,28 +84,24 @@ def count_pairs(pred: LabelMap, target: LabelMap, widths: Widths) -> PairCounts:
         pred: (H, W) labels, IGNORE where the prediction names none; counted all the same.
         target: (H, W) labels, IGNORE where nothing is scored.
         widths: depths of the boundaries.
+        target_distance: ``edge_distance(target)``, to share it among predictions.
 
     >>> pred, target = np.array([[0, 0, 5]], np.int32), np.array([[0, 3, 3]], np.int32)
-    >>> pairs = count_pairs(pred, target, Widths(1, 1))
+    >>> pairs = count_pairs(pred, target, Widths(1))
     >>> pairs.pred.tolist(), pairs.target.tolist(), pairs.counts[:, PIXELS].tolist()
     ([0, 0, 5], [0, 3, 3], [1, 1, 1])
     """
-    pred_distance, target_distance = edge_distance(pred), edge_distance(target)
+    if target_distance is None:
+        target_distance = edge_distance(target)
     scored = target != IGNORE
-    all_scored = bool(scored.all())
-    cut_distance = pred_distance if all_scored else edge_distance(np.where(scored, pred, IGNORE))
-    flags = np.zeros(target.shape, np.uint8)
-    for bit, near in enumerate(
-        (
-            pred_distance <= widths.classes,
-            target_distance <= widths.classes,
-            cut_distance <= widths.objects,
-            target_distance <= widths.objects,
-        )
-    ):
-        flags |= near.view(np.uint8) << bit
+    pred_edge = edge_distance(pred) <= widths.boundary
+    cut_edge = pred_edge
+    if not scored.all():
+        cut_edge = edge_distance(np.where(scored, pred, IGNORE)) <= widths.boundary
+    target_edge = target_distance <= widths.boundary
+    flags = pred_edge.view(np.uint8) + np.uint8(2) * target_edge + np.uint8(4) * cut_edge
     if widths.trimap:
-        flags += 16 * _trimap_level(target, widths.trimap)
+        flags += 8 * _trimap_level(target, widths.trimap)
     return _count_runs(pred.ravel(), target.ravel(), flags.ravel(), len(widths.trimap))
 
 
@@ -112,7 +109,7 @@ def collect(images: Iterable[tuple[str, PairCounts]]) -> PairTable:
     """Join the counts of images, sorted by name, so that the order of arrival never matters.
 
     >>> one = PairCounts(pred=np.array([0], np.int32), target=np.array([0], np.int32),
-    ...                  counts=np.ones((1, 7), np.int64))
+    ...                  counts=np.ones((1, 6), np.int64))
     >>> collect([("b", one), ("a", one)]).names
     ('a', 'b')
     """
@@ -141,7 +138,7 @@ def _trimap_level(target: LabelMap, trimap: Sequence[int]) -> NDArray[np.uint8]:
 
 
 def _count_runs(pred: Ids, target: Ids, flags: NDArray[np.uint8], bands: int) -> PairCounts:
-    """Count flat (n,) arrays by label pair; ``flags`` are 4 bits and 16 times the trimap level."""
+    """Count flat (n,) arrays by label pair; ``flags`` are 3 bits and 8 times the trimap level."""
     change = pred[1:] != pred[:-1]
     change |= target[1:] != target[:-1]
     change |= flags[1:] != flags[:-1]
@@ -150,7 +147,7 @@ def _count_runs(pred: Ids, target: Ids, flags: NDArray[np.uint8], bands: int) ->
     starts, lengths = starts[target[starts] != IGNORE], lengths[target[starts] != IGNORE]
     pred_ids, pred_index = np.unique(pred[starts], return_inverse=True)
     target_ids, target_index = np.unique(target[starts], return_inverse=True)
-    kinds = 16 * (bands + 1)
+    kinds = 8 * (bands + 1)
     code = (pred_index * len(target_ids) + target_index) * kinds + flags[starts]
     # float64 sums of pixel counts are exact up to 2 ** 53.
     joint = np.bincount(code, lengths, minlength=len(pred_ids) * len(target_ids) * kinds)
@@ -164,10 +161,9 @@ def _count_runs(pred: Ids, target: Ids, flags: NDArray[np.uint8], bands: int) ->
 
 
 def _columns(bands: int) -> NDArray[np.float64]:
-    """Tell which kinds of pixel (flags) each column counts: (16 * (bands + 1), 7 + bands) 0 / 1."""
-    kind = np.arange(16 * (bands + 1))
-    bit = [(kind >> shift & 1) == 1 for shift in range(4)]
-    near_objects = [bit[2], bit[3], bit[2] & bit[3]]
-    trimap = [kind // 16 <= band for band in range(bands)]
-    columns = [kind >= 0, bit[0], bit[1], bit[0] & bit[1], *near_objects, *trimap]
+    """Tell which kinds of pixel (flags) each column counts: (8 * (bands + 1), 6 + bands) 0 / 1."""
+    kind = np.arange(8 * (bands + 1))
+    pred, target, cut = ((kind >> bit & 1) == 1 for bit in range(3))
+    trimap = [kind // 8 <= band for band in range(bands)]
+    columns = [kind >= 0, pred, target, pred & target, cut, cut & target, *trimap]
     return np.stack(columns, axis=1).astype(np.float64)

@@ -87,7 +87,7 @@ def object_size(table: PairTable) -> NDArray[np.int64]:
     area = np.bincount(inverse, pixels)[inverse]
     # ceil(100 a / s) <= limit exactly where 100 a <= limit s; the sums are whole numbers.
     limits = np.array(list(SIZES.values())[:-1])
-    return (100 * area[:, None] > limits * scored[:, None]).sum(axis=1)
+    return np.asarray((100 * area[:, None] > limits * scored[:, None]).sum(axis=1), np.int64)
 
 
 def size_scores(

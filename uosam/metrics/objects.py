@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from uosam.labels import check_label_map, iou
 from uosam.metrics.boundary import boundary_width, edge_distance
+from uosam.metrics.counts import PIXELS, PairTable
+from uosam.metrics.scores import AREA, OBJECT_EDGES, Doubles
 from uosam.structures import IGNORE, LabelMap
 
 
@@ -77,3 +80,59 @@ def object_scores(
             )
         )
     return scores
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ObjectTable:
+    """The objects of many images, in order of image and label.
+
+    Attributes:
+        image: (n,) index of the image.
+        label: (n,) class of the object.
+        area: (n,) ground-truth pixels.
+        iou: (n,) in [0, 1].
+        boundary_iou: (n,) in [0, 1].
+    """
+
+    image: NDArray[np.int64]
+    label: NDArray[np.int64]
+    area: NDArray[np.int64]
+    iou: Doubles
+    boundary_iou: Doubles
+
+
+def object_table(
+    table: PairTable, pred: NDArray[np.int64], target: NDArray[np.int64], background: int | None
+) -> ObjectTable:
+    """Score the objects of many images from their counts; equals ``object_scores`` of each.
+
+    Args:
+        table: n rows of pixel counts.
+        pred: (n,) predicted class of each row after matching, -1 for none.
+        target: (n,) true class of each row.
+        background: class that is no object, or None.
+    """
+    base = int(max(pred.max(initial=0), target.max(initial=0))) + 1
+    is_object = target >= 0 if background is None else target != background
+    target_code = table.image * base + target
+    objects = np.unique(target_code[is_object])
+
+    def total(code: NDArray[np.int64], keep: NDArray[np.bool_], column: int) -> Doubles:
+        keep = keep & np.isin(code, objects)
+        index = np.searchsorted(objects, code[keep])
+        pixels = table.counts[keep, column].astype(np.float64)
+        return np.asarray(np.bincount(index, pixels, minlength=len(objects)), np.float64)
+
+    ious = []
+    for pred_column, target_column, both_column in (AREA, OBJECT_EDGES):
+        p = total(table.image * base + pred, pred >= 0, pred_column)
+        t = total(target_code, is_object, target_column)
+        both = total(target_code, is_object & (pred == target), both_column)
+        ious.append(both / (p + t - both))
+    return ObjectTable(
+        image=objects // base,
+        label=objects % base,
+        area=total(target_code, is_object, PIXELS).astype(np.int64),
+        iou=ious[0],
+        boundary_iou=ious[1],
+    )

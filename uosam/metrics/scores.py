@@ -13,9 +13,8 @@ from scipy.sparse import coo_array, csr_array
 
 from uosam.metrics.counts import (
     BOTH_EDGES,
-    OBJECT_BOTH_EDGES,
-    OBJECT_PRED_EDGE,
-    OBJECT_TARGET_EDGE,
+    CUT_BOTH_EDGES,
+    CUT_PRED_EDGE,
     PIXELS,
     PRED_EDGE,
     TARGET_EDGE,
@@ -28,7 +27,7 @@ Absent = Literal["zero", "skip"]
 
 AREA = (PIXELS, PIXELS, PIXELS)
 EDGES = (PRED_EDGE, TARGET_EDGE, BOTH_EDGES)
-OBJECT_EDGES = (OBJECT_PRED_EDGE, OBJECT_TARGET_EDGE, OBJECT_BOTH_EDGES)
+OBJECT_EDGES = (CUT_PRED_EDGE, TARGET_EDGE, CUT_BOTH_EDGES)
 """Which columns of a ``PairTable`` are prediction, ground truth and their intersection."""
 
 
@@ -55,12 +54,9 @@ def ratio(totals: Doubles) -> Doubles:
     >>> ratio(np.array([[1.0, 4.0], [0.0, 0.0]])).tolist()
     [0.25, nan]
     """
-    return np.divide(
-        totals[:, 0],
-        totals[:, 1],
-        out=np.full(len(totals), np.nan),
-        where=totals[:, 1] != 0,
-    )
+    quotient = np.full(len(totals), np.nan)
+    np.divide(totals[:, 0], totals[:, 1], out=quotient, where=totals[:, 1] != 0)
+    return quotient
 
 
 def mean_score(values: Doubles, image: NDArray[np.int64], images: int) -> Score:
@@ -127,8 +123,9 @@ def class_ious(totals: Doubles, absent: Absent) -> Doubles:
     """
     pred, target, both = np.split(totals, 3, axis=1)
     union = pred + target - both
-    fill = 0.0 if absent == "zero" else np.nan
-    return np.divide(both, union, out=np.full(union.shape, fill), where=union > 0)
+    ious = np.full(union.shape, 0.0 if absent == "zero" else np.nan)
+    np.divide(both, union, out=ious, where=union > 0)
+    return ious
 
 
 def mean_iou(totals: Doubles, absent: Absent, *, in_target: bool = False) -> Doubles:

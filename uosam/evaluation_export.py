@@ -1,0 +1,244 @@
+"""Evaluation results for programs: data frames, CSV, Parquet and JSON. Computes no score."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from uosam import __version__
+from uosam.errors import ConfigError, InputError
+from uosam.evaluation_types import Comparison, Evaluation, MethodResult
+from uosam.io.atomic import write_atomic
+from uosam.metrics.bootstrap import Interval
+
+JSON_SCHEMA = "uosam.evaluation/1"
+"""Name and version of the JSON layout; the number changes when a key changes its meaning."""
+
+
+def score_frame(evaluation: Evaluation) -> pd.DataFrame:
+    """Return a row for each method and score, in percent.
+
+    Columns: method, score, value, low, high (nan without an interval).
+    """
+    rows = []
+    for method in evaluation.methods:
+        for key, score in method.summary.scores.items():
+            interval = method.intervals.get(key)
+            rows.append(
+                {
+                    "method": method.name,
+                    "score": key,
+                    "value": 100 * score.value(),
+                    "low": 100 * interval.low if interval else math.nan,
+                    "high": 100 * interval.high if interval else math.nan,
+                }
+            )
+    return pd.DataFrame(rows, columns=["method", "score", "value", "low", "high"])
+
+
+def class_frame(evaluation: Evaluation, names: Mapping[int, str] | None = None) -> pd.DataFrame:
+    """Return a row for each method and class; IoUs in percent, names where known."""
+    frames = []
+    for method in evaluation.methods:
+        table = method.summary.classes
+        frames.append(
+            pd.DataFrame(
+                {
+                    "method": method.name,
+                    "class": table.label,
+                    "name": [(names or {}).get(int(label), "") for label in table.label],
+                    "IoU": 100 * table.iou,
+                    "boundary_IoU": 100 * table.boundary_iou,
+                    "pred_pixels": table.pred_pixels,
+                    "target_pixels": table.target_pixels,
+                    "images": table.images,
+                }
+            )
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+def object_frame(evaluation: Evaluation) -> pd.DataFrame:
+    """Return a row for each method and object; IoUs in percent, area in pixels."""
+    frames = []
+    images = np.array(evaluation.images, dtype=object)
+    for method in evaluation.methods:
+        table = method.summary.objects
+        frames.append(
+            pd.DataFrame(
+                {
+                    "method": method.name,
+                    "image": images[table.image],
+                    "class": table.label,
+                    "area": table.area,
+                    "IoU": 100 * table.iou,
+                    "boundary_IoU": 100 * table.boundary_iou,
+                }
+            )
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+def image_frame(evaluation: Evaluation) -> pd.DataFrame:
+    """Return a row for each method and image, with every score of that image alone, in percent."""
+    frames = []
+    for method in evaluation.methods:
+        columns: dict[str, Any] = {"method": method.name, "image": list(evaluation.images)}
+        for key, score in method.summary.scores.items():
+            # Dense rows of 919 classes are large; a few hundred at a time are not.
+            parts = [
+                score.finish(np.asarray(score.sums[start : start + 256].toarray(), np.float64))
+                for start in range(0, len(evaluation.images), 256)
+            ]
+            columns[key] = 100 * np.concatenate([np.empty(0), *parts])
+        frames.append(pd.DataFrame(columns))
+    return pd.concat(frames, ignore_index=True)
+
+
+def write_frame(frame: pd.DataFrame, path: Path) -> None:
+    """Write a table as its suffix says: ``.parquet`` or ``.csv``.
+
+    Raises:
+        ConfigError: another suffix.
+        OSError: the file cannot be written.
+    """
+    if path.suffix == ".parquet":
+        frame.to_parquet(path, index=False)
+    elif path.suffix == ".csv":
+        frame.to_csv(path, index=False)
+    else:
+        raise ConfigError(f"{path}: tables are written as .parquet or .csv, got {path.suffix!r}")
+
+
+def to_json(evaluation: Evaluation, names: Mapping[int, str] | None = None) -> str:
+    """Return the evaluation as JSON text; percent, null where a score is undefined."""
+    options = asdict(evaluation.options)
+    options["match"] = evaluation.options.match and {
+        str(pred): target for pred, target in evaluation.options.match.items()
+    }
+    frame = class_frame(evaluation, names)
+    document = {
+        "schema": JSON_SCHEMA,
+        "uosam": __version__,
+        "protocol": {"name": evaluation.options.protocol, **asdict(evaluation.protocol)},
+        "options": options,
+        "images": len(evaluation.images),
+        "methods": [_method_json(method, frame) for method in evaluation.methods],
+        "comparisons": [_comparison_json(entry) for entry in evaluation.comparisons],
+        "notes": list(evaluation.notes),
+    }
+    return json.dumps(_without_nan(document), indent=2, allow_nan=False) + "\n"
+
+
+def _method_json(method: MethodResult, classes: pd.DataFrame) -> dict[str, Any]:
+    match = method.summary.match
+    rows = classes[classes["method"] == method.name].drop(columns="method")
+    return {
+        "name": method.name,
+        "path": str(method.path),
+        "scores": {key: 100 * score.value() for key, score in method.summary.scores.items()},
+        "intervals": {key: _percent(interval) for key, interval in method.intervals.items()},
+        "threshold": method.threshold,
+        "sweep": [{"threshold": t, "mIoU": 100 * value} for t, value in method.sweep.items()],
+        "match": {str(pred): target for pred, target in sorted(match.classes.items())},
+        "ambiguous": list(match.ambiguous),
+        "objects": len(method.summary.objects.label),
+        "classes": rows.to_dict("records"),
+    }
+
+
+def _comparison_json(entry: Comparison) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "differences": {key: _percent(value) for key, value in entry.differences.items()},
+        "images_worse": 100 * entry.images_worse,
+        "objects_worse": 100 * entry.objects_worse,
+        "objects_worse_1": 100 * entry.objects_worse_1,
+    }
+
+
+def _percent(interval: Interval) -> dict[str, float]:
+    return {
+        "value": 100 * interval.value,
+        "low": 100 * interval.low,
+        "high": 100 * interval.high,
+        "level": interval.level,
+    }
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _without_nan(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(entry) for entry in value]
+    if isinstance(value, np.generic):
+        return _without_nan(value.item())
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """Files to write; None for those not wanted.
+
+    Attributes:
+        json: everything.
+        csv: the scores.
+        per_image: rows by image.
+        per_class: rows by class.
+        per_object: rows by object.
+        classes: text file that names the classes, read.
+        gallery: folder for pictures of the best and worst changes.
+        images: folder of the photographs, read for the gallery.
+    """
+
+    json: Path | None = None
+    csv: Path | None = None
+    per_image: Path | None = None
+    per_class: Path | None = None
+    per_object: Path | None = None
+    classes: Path | None = None
+    gallery: Path | None = None
+    images: Path | None = None
+
+
+def write_outputs(evaluation: Evaluation, outputs: Outputs) -> None:
+    """Write every file that is wanted.
+
+    Raises:
+        ConfigError: a table's suffix is not known.
+        InputError: class names or photographs cannot be read.
+        OSError: a file cannot be written.
+    """
+    names = read_class_names(outputs.classes) if outputs.classes else {}
+    if outputs.json:
+        write_atomic(outputs.json, to_json(evaluation, names).encode())
+    if outputs.csv:
+        write_frame(score_frame(evaluation), outputs.csv)
+    if outputs.per_image:
+        write_frame(image_frame(evaluation), outputs.per_image)
+    if outputs.per_class:
+        write_frame(class_frame(evaluation, names), outputs.per_class)
+    if outputs.per_object:
+        write_frame(object_frame(evaluation), outputs.per_object)
+
+
+def read_class_names(path: Path) -> dict[int, str]:
+    """Read class names, one line for each id from 1 on, such as ImageNet-S's category files.
+
+    Names are kept whole (``n01443537 goldfish``): two classes of ImageNet-S-919 are called crane.
+
+    Raises:
+        InputError: the file cannot be read as text.
+    """
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: expected a text file of class names, got {error}") from error
+    return {0: "background"} | {index: line.strip() for index, line in enumerate(lines, start=1)}

@@ -1,0 +1,118 @@
+"""From counts to a matching: which class each predicted cluster stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+
+from uosam.metrics.counts import PIXELS, Ids, PairTable
+from uosam.metrics.matching import Solver, ambiguous_rows, assign
+from uosam.metrics.protocols import Matching
+from uosam.metrics.scores import label_index
+
+
+@dataclass(frozen=True, kw_only=True)
+class Match:
+    """Which class each predicted id stands for.
+
+    Attributes:
+        classes: predicted id to class id; ids that stand for no class are left out.
+        ambiguous: predicted ids that an equally good matching pairs otherwise, with effect on
+            scores.
+    """
+
+    classes: Mapping[int, int]
+    ambiguous: tuple[int, ...] = ()
+
+
+def find_match(
+    table: PairTable, labels: Ids, matching: Matching, solver: Solver, background: int | None
+) -> Match:
+    """Match the predicted ids of a data set to classes.
+
+    Args:
+        table: counts of all images.
+        labels: sorted class ids.
+        matching: "presence" fixes the background and counts images; "pixels" and "iou" let the
+            background compete like any class, as the published codes do.
+        solver: which optimum is taken.
+        background: id of the background, or None.
+    """
+    if matching == "none":
+        return Match(classes={int(label): int(label) for label in labels})
+    fixed = {background: background} if matching == "presence" and background is not None else {}
+    scored = table.pred >= 0
+    known = np.union1d(labels, table.pred[scored]).astype(np.int32)
+    sources = known[~np.isin(known, list(fixed))]
+    targets = labels[~np.isin(labels, list(fixed))]
+    gain: NDArray[np.int64] | NDArray[np.float64]
+    if matching == "presence":
+        gain = presence_gain(table, sources, targets)
+    else:
+        gain = shared = pixel_gain(table, sources, targets)
+        if matching == "iou":
+            gain = _ious(table, shared, sources, targets)
+            if len(sources) > len(targets):
+                best = targets[gain.argmax(axis=1)]
+                return Match(classes=dict(zip(sources.tolist(), best.tolist(), strict=True)))
+    size = max(gain.shape)
+    square = np.zeros((size, size), gain.dtype)
+    square[: gain.shape[0], : gain.shape[1]] = gain
+    columns = assign(square, solver if square.dtype.kind == "i" else "scipy")
+    rows = [row for row in range(len(sources)) if columns[row] < len(targets)]
+    pairs = {int(sources[row]): int(targets[columns[row]]) for row in rows}
+    unsure = ambiguous_rows(square, columns)
+    seen = set(np.unique(table.pred[scored]).tolist())
+    return Match(
+        classes=fixed | pairs,
+        ambiguous=tuple(int(sources[r]) for r in unsure if r < len(sources) and sources[r] in seen),
+    )
+
+
+def presence_gain(table: PairTable, sources: Ids, targets: Ids) -> NDArray[np.int64]:
+    """Count for every cluster and class the images in which both have a scored pixel.
+
+    Args:
+        table: counts of all images.
+        sources: sorted predicted ids.
+        targets: sorted class ids.
+
+    Returns:
+        (sources, targets) numbers of images.
+    """
+    present = []
+    for ids, side in ((sources, table.pred), (targets, table.target)):
+        index = label_index(ids, side)
+        keep = index >= 0
+        cells = np.unique(table.image[keep] * max(1, len(ids)) + index[keep])
+        where = np.divmod(cells, max(1, len(ids)))
+        shape = (len(table.names), len(ids))
+        present.append(coo_array((np.ones(len(cells), np.int64), where), shape=shape).tocsr())
+    return np.asarray((present[0].T @ present[1]).toarray(), np.int64)
+
+
+def pixel_gain(table: PairTable, sources: Ids, targets: Ids) -> NDArray[np.int64]:
+    """Count the pixels that every cluster and class share; arguments as in ``presence_gain``."""
+    row, col = label_index(sources, table.pred), label_index(targets, table.target)
+    keep = (row >= 0) & (col >= 0)
+    flat = np.bincount(
+        row[keep] * len(targets) + col[keep],
+        table.counts[keep, PIXELS],
+        minlength=len(sources) * len(targets),
+    )
+    return np.asarray(flat.reshape(len(sources), len(targets)), np.int64)
+
+
+def _ious(
+    table: PairTable, both: NDArray[np.int64], sources: Ids, targets: Ids
+) -> NDArray[np.float64]:
+    pixels = table.counts[:, PIXELS]
+    row, col = label_index(sources, table.pred), label_index(targets, table.target)
+    pred = np.bincount(row[row >= 0], pixels[row >= 0], minlength=len(sources))
+    target = np.bincount(col[col >= 0], pixels[col >= 0], minlength=len(targets))
+    union = pred[:, None] + target - both
+    return np.asarray(both / np.maximum(union, 1e-8), np.float64)

@@ -7,13 +7,6 @@ from typing import Annotated
 
 import typer
 
-EPILOG = """\b
-Masks come back in the encoding they came in. A run that was stopped goes on where it stopped.
-  uosam refine photos/ masks/ refined/
-  uosam refine val/ pass_out/validation/ refined/ --model vit_h --device cuda --workers 2
-  uosam refine --manifest pairs.csv refined/ --overlay pictures/
-"""
-
 
 def _short(key: str, text: str) -> str:
     return f"{text} Short for -s {key}."
@@ -97,7 +90,15 @@ def command(
         ),
     ] = None,
 ) -> None:
-    """Sharpen the coarse MASKS of IMAGES into OUT."""
+    """Sharpen the coarse MASKS of IMAGES into OUT.
+
+    Pairs agree in relative path and name. Masks come back in the encoding they came in. A run
+    that was stopped goes on where it stopped.
+
+    uosam refine photos masks refined
+
+    uosam refine val pass_out/validation refined --model vit_h --device cuda --overlay drawn
+    """
     from uosam.cli.progress import show_progress
     from uosam.config import load_config
     from uosam.engine import refine_folder

@@ -92,12 +92,13 @@ def command(
 ) -> None:
     """Sharpen the coarse MASKS of IMAGES into OUT.
 
-    Pairs agree in relative path and name. Masks come back in the encoding they came in. A run
-    that was stopped goes on where it stopped.
+    A mask belongs to the picture of the same relative path and name.
+    Masks come back in the encoding in which they came.
+    A run that was stopped goes on where it stopped.
 
     uosam refine photos masks refined
 
-    uosam refine val pass_out/validation refined --model vit_h --device cuda --overlay drawn
+    uosam refine val pass_out/validation refined --model vit_h --workers 2
     """
     from uosam.cli.progress import show_progress
     from uosam.config import load_config

@@ -172,6 +172,19 @@ def test_other_settings_then_overwrite(uosam_command: Run, folders: Path) -> Non
     assert uosam_command("refine images masks out --background none --overwrite")[0] == 0
 
 
+def test_stopped_by_hand(
+    uosam_command: Run, folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("uosam.task.refine", interrupt)
+        code, _, err = uosam_command("refine images masks out")
+    assert (code, err) == (130, "stopped; the same command goes on from here\n")
+    assert uosam_command("refine images masks out")[0] == 0
+
+
 def test_pass_masks_stay_pass_masks(uosam_command: Run, folders: Path, scene: Scene) -> None:
     ids = np.array([0, 300, 919])[scene.coarse]
     ids[:4, :4] = 1000

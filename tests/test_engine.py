@@ -430,7 +430,8 @@ def test_full_disk_for_all_files(folders: Path, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr("os.replace", full)
     done = run(folders)
-    assert "No space left on device; free space and run again" in done.failures["manifest.jsonl"]
+    reason = done.failures["manifest.jsonl"]
+    assert reason.endswith("config.yaml: No space left on device; free space and run again")
     monkeypatch.undo()
     assert dict(run(folders).failures) == {}
     run(folders, out="fresh")

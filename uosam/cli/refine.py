@@ -133,8 +133,12 @@ def command(
             f"{len(pairs.unpaired_masks)} masks in {table or ' and '.join(map(str, inputs))}; "
             "names must agree up to the suffix, or list the pairs in a manifest (--manifest)"
         )
-    with show_progress(len(pairs.samples)) as on_outcome:
-        run = refine_folder(pairs, out, options, inputs=inputs, on_outcome=on_outcome)
+    try:
+        with show_progress(len(pairs.samples)) as on_outcome:
+            run = refine_folder(pairs, out, options, inputs=inputs, on_outcome=on_outcome)
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command goes on from here", err=True)
+        raise typer.Exit(130) from None
     typer.echo("\n".join(describe(run)))
     if run.failures:
         raise typer.Exit(1)

@@ -14,14 +14,18 @@ def write_atomic(path: Path, data: bytes) -> None:
     that was killed between the two steps leaves nothing behind once the file is written again.
 
     Raises:
-        OSError: the disk is full or the folder cannot be written; no temporary file is left.
+        OSError: the disk is full or the folder cannot be written, with ``path`` as its file name;
+            no temporary file is left.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(data)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
+        if isinstance(error, OSError):
+            # The system names no file if the disk fills up, and the temporary one helps nobody.
+            error.filename, error.filename2 = str(path), None
         raise

@@ -61,7 +61,8 @@ def find_pairs(images: Path, masks: Path) -> Pairs:
     images_left, masks_left = image_files, mask_files
     for key in keys:
         found |= _match(images_left, masks_left, key, images, masks)
-        images_left = [file for file in images_left if file not in found.values()]
+        used = set(found.values())
+        images_left = [file for file in images_left if file not in used]
         masks_left = [file for file in masks_left if file not in found]
         if not images_left or not masks_left:
             break

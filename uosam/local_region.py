@@ -1,0 +1,372 @@
+"""Stage 2, the local region optimizer: redraw every object, keep what can be vouched for.
+
+The cascade is that of UO-SAM (arXiv 2405.11742, section 3.2, "CR"); gate and merge are ours: the
+published script rejects a whole picture for one object, and erases objects it never prompted.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from uosam.errors import ConfigError
+from uosam.labels import box, check_label_map, from_logits, iou
+from uosam.structures import (
+    IGNORE,
+    Backend,
+    Decision,
+    Embedding,
+    Floats,
+    Image,
+    LabelMap,
+    Mask,
+    Masks,
+    Prompts,
+    Proposals,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalRegionOptions:
+    """How objects are redrawn and which redraws are kept.
+
+    Attributes:
+        enabled: whether the stage runs; off, the coarse map passes on.
+        cascade: decodes in a row; from the second on, an object's own last mask, its box and the
+            first points are the prompts.
+        choose: which of a row's masks wins: the one of highest "score", of highest "agreement"
+            (IoU with the coarse object), or of highest "product" of both.
+        gate: whether an object may keep its coarse shape; without it every redraw is taken.
+        min_agreement: least IoU of redraw and coarse object, in [0, 1].
+        min_score: least estimate of the redraw's IoU, in [0, 1].
+        min_contrast: least ratio of the picture's gradient under the new outline to that under
+            the old one, at least 0.
+        max_growth: largest ratio of the redraw's area to the coarse object's, or of the inverse.
+        merge: "logits" gives a contested pixel to the surer object; "paint" lets smaller objects
+            overwrite larger ones (the paper).
+    """
+
+    enabled: bool = True
+    cascade: int = 1
+    choose: Literal["score", "agreement", "product"] = "score"
+    gate: bool = True
+    min_agreement: float = 0.4
+    min_score: float = 0.5
+    min_contrast: float = 0.8
+    max_growth: float = 3.0
+    merge: Literal["logits", "paint"] = "logits"
+
+    def __post_init__(self) -> None:
+        """Check ranges.
+
+        Raises:
+            ConfigError: a share lies outside [0, 1], or a count or ratio is too small.
+        """
+        for name in ("min_agreement", "min_score"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(
+                    f"local_region.{name} must be in [0, 1], got {getattr(self, name)}"
+                )
+        for name, least in (("cascade", 1), ("min_contrast", 0), ("max_growth", 1)):
+            if getattr(self, name) < least:
+                raise ConfigError(
+                    f"local_region.{name} must be at least {least}, got {getattr(self, name)}"
+                )
+        for name, offered in (
+            ("choose", ("score", "agreement", "product")),
+            ("merge", ("logits", "paint")),
+        ):
+            if getattr(self, name) not in offered:
+                raise ConfigError(
+                    f"local_region.{name} must be one of {', '.join(offered)}, "
+                    f"got {getattr(self, name)!r}"
+                )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Redraws:
+    """One candidate per object, parts of one label united.
+
+    Attributes:
+        labels: (K,) ids.
+        masks: (K, H, W).
+        logits: (K, H, W) how sure the segmenter is of each pixel.
+        scores: (K,) estimates of IoU, parts weighed by area.
+    """
+
+    labels: NDArray[np.int32]
+    masks: Masks
+    logits: Floats
+    scores: Floats
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LocalResult:
+    """The map after redrawing, what was decided, and how sure each pixel's label is.
+
+    Attributes:
+        labels: (H, W).
+        decisions: one per prompted label, in the order of the prompts.
+        confidence: (H, W) in [0, 1]; 0.5 where no prompt asked, 0 on IGNORE.
+    """
+
+    labels: LabelMap
+    decisions: tuple[Decision, ...]
+    confidence: Floats
+
+
+def choose_masks(
+    proposals: Proposals, asked: dict[int, Mask], rule: str
+) -> dict[int, tuple[Mask, Floats, float]]:
+    """Pick one mask a row.
+
+    Args:
+        proposals: answers to any number of rows.
+        asked: the coarse object (H, W) behind each row.
+        rule: as ``LocalRegionOptions.choose``; ties go to the earlier mask.
+
+    Returns:
+        Mask, logits and score by row; rows without an answer, or with empty ones only, are absent.
+    """
+    best: dict[int, tuple[float, int]] = {}
+    for index, row in enumerate(proposals.row.tolist()):
+        if not proposals.masks[index].any():
+            continue
+        value = float(proposals.scores[index])
+        if rule != "score":
+            agreement = iou(proposals.masks[index], asked[row])
+            value = agreement if rule == "agreement" else agreement * value
+        if row not in best or value > best[row][0]:
+            best[row] = (value, index)
+    return {
+        row: (proposals.masks[index], proposals.logits[index], float(proposals.scores[index]))
+        for row, (_, index) in sorted(best.items())
+    }
+
+
+def decode_cascade(
+    prompts: Prompts,
+    asked: dict[int, Mask],
+    embedding: Embedding,
+    backend: Backend,
+    options: LocalRegionOptions,
+) -> dict[int, tuple[Mask, Floats, float]]:
+    """Decode all rows, then refine the winners with their own masks as prompts (CR).
+
+    Returns:
+        As ``choose_masks``, for rows of ``prompts``.
+    """
+    answers = backend.decode(embedding, prompts, multimask=True)
+    chosen = choose_masks(answers, asked, options.choose)
+    for _ in range(options.cascade - 1):
+        if not chosen:
+            break
+        rows = list(chosen)
+        again = Prompts(
+            points=prompts.points[rows],
+            point_labels=prompts.point_labels[rows],
+            boxes=np.stack([box(chosen[row][0]) for row in rows]),
+            logits=np.stack([chosen[row][1] for row in rows]),
+            labels=prompts.labels[rows],
+        )
+        answers = backend.decode(embedding, again, multimask=False)
+        better = choose_masks(
+            answers, {new: asked[row] for new, row in enumerate(rows)}, options.choose
+        )
+        chosen.update({rows[new]: answer for new, answer in better.items()})
+    return chosen
+
+
+def _unite(
+    chosen: dict[int, tuple[Mask, Floats, float]], prompts: Prompts, embedding: Embedding
+) -> Redraws:
+    """Join the parts of each label: union of masks, maximum of logits, scores by area."""
+    groups: dict[int, list[int]] = defaultdict(list)
+    for row in chosen:
+        groups[int(prompts.labels[row])].append(row)
+    height, width = embedding.image_hw
+    count = len(groups)
+    masks = np.zeros((count, height, width), bool)
+    logits = np.full((count, height, width), -np.inf, np.float32)
+    scores = np.zeros(count, np.float32)
+    for index, rows in enumerate(groups.values()):
+        weights = []
+        for row in rows:
+            masks[index] |= chosen[row][0]
+            np.maximum(logits[index], from_logits(chosen[row][1], embedding), out=logits[index])
+            weights.append(np.count_nonzero(chosen[row][0]))
+        scores[index] = np.average([chosen[row][2] for row in rows], weights=weights)
+    return Redraws(
+        labels=np.array(list(groups), np.int32), masks=masks, logits=logits, scores=scores
+    )
+
+
+def outline_gradient(image: Image) -> Floats:
+    """Smoothed colour gradient of a picture, the evidence for an outline; (H, W)."""
+    smooth = cv2.GaussianBlur(image, (0, 0), 1.0)
+    total = np.zeros(image.shape[:2], np.float32)
+    for channel in cv2.split(smooth):
+        for order in ((1, 0), (0, 1)):
+            total += cv2.Sobel(channel, cv2.CV_32F, *order) ** 2
+    return np.asarray(np.sqrt(total), np.float32)
+
+
+def contrast_ratio(new: Mask, old: Mask, gradient: Floats) -> float:
+    """Compare the gradient under the parts of two outlines that differ.
+
+    Returns:
+        Mean under the new outline over mean under the old one; 1.0 where either has no part of its
+        own. Both are measured on the pixels just inside and outside the outline.
+    """
+    kernel = np.ones((3, 3), np.uint8)
+    outlines = [
+        cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_GRADIENT, kernel) > 0
+        for mask in (new, old)
+    ]
+    only_new, only_old = outlines[0] & ~outlines[1], outlines[1] & ~outlines[0]
+    if not only_new.any() or not only_old.any():
+        return 1.0
+    return float(gradient[only_new].mean() / max(1e-6, gradient[only_old].mean()))
+
+
+def judge(
+    mask: Mask, score: float, coarse: Mask, gradient: Floats, options: LocalRegionOptions
+) -> tuple[str, float]:
+    """Decide whether a redraw may replace a coarse object.
+
+    Returns:
+        "accepted", or the first test that failed: "agreement", "score", "growth", "contrast"; and
+        the IoU of redraw and coarse object.
+    """
+    agreement = iou(mask, coarse)
+    if not options.gate:
+        return "accepted", agreement
+    growth = np.count_nonzero(mask) / np.count_nonzero(coarse)
+    tests = (
+        ("agreement", agreement >= options.min_agreement),
+        ("score", score >= options.min_score),
+        ("growth", 1 / options.max_growth <= growth <= options.max_growth),
+        ("contrast", contrast_ratio(mask, coarse, gradient) >= options.min_contrast),
+    )
+    return next((name for name, passed in tests if not passed), "accepted"), agreement
+
+
+def merge(
+    coarse: LabelMap,
+    redraws: Redraws,
+    accepted: NDArray[np.bool_],
+    background: int | None,
+    rule: str,
+) -> LabelMap:
+    """Compose one map from accepted redraws and the coarse shapes of everything else.
+
+    Objects that were rejected or never asked about keep every coarse pixel. A pixel that an
+    accepted object gave up and nobody took becomes background or, without a background, goes
+    to the object whose logit there is highest. An object that the others would cover entirely
+    keeps its coarse shape. IGNORE stays.
+
+    Args:
+        coarse: (H, W) labels.
+        redraws: K candidates.
+        accepted: (K,) which of them replace their coarse shape.
+        background: id of the background, or None.
+        rule: as ``LocalRegionOptions.merge``; equal logits go to the earlier object.
+
+    Returns:
+        (H, W) labels.
+    """
+    taken = np.flatnonzero(accepted)
+    if not len(taken):
+        return coarse.copy()
+    labels, masks, logits = redraws.labels[taken], redraws.masks[taken], redraws.logits[taken]
+    free = np.isin(coarse, [*labels, *([] if background is None else [background])])
+    merged = coarse.copy()
+    covered = masks.any(axis=0)
+    if rule == "paint":
+        owner = np.zeros(coarse.shape, np.int64)
+        for index in np.argsort([-np.count_nonzero(mask) for mask in masks], kind="stable"):
+            owner[masks[index]] = index
+    else:
+        owner = np.where(masks, logits, -np.inf).argmax(axis=0)
+    merged[free & covered] = labels[owner[free & covered]]
+    orphan = free & ~covered & np.isin(coarse, labels)
+    if background is None:
+        merged[orphan] = labels[logits.argmax(axis=0)[orphan]]
+    else:
+        merged[orphan] = background
+    for label in labels.tolist():
+        if not (merged == label).any():
+            merged[coarse == label] = label
+    return merged
+
+
+def refine_local(
+    coarse: LabelMap,
+    image: Image,
+    prompts: Prompts,
+    embedding: Embedding,
+    backend: Backend,
+    options: LocalRegionOptions,
+    *,
+    background: int | None = 0,
+) -> LocalResult:
+    """Redraw every prompted object and keep the redraws that pass the gate.
+
+    Args:
+        coarse: (H, W) labels, IGNORE where unknown.
+        image: (H, W, 3) RGB.
+        prompts: rows of ``make_prompts``; several rows may stand for one label.
+        embedding: of ``image``.
+        backend: the segmenter that made ``embedding``.
+        options: of this stage.
+        background: id that is no object, or None.
+
+    Raises:
+        InputError: ``coarse`` is not int32 (H, W) or differs in size from the embedded picture.
+    """
+    check_label_map(coarse, embedding.image_hw)
+    confidence = np.full(coarse.shape, 0.5, np.float32)
+    confidence[coarse == IGNORE] = 0
+    if not len(prompts) or not options.enabled:
+        return LocalResult(labels=coarse.copy(), decisions=(), confidence=confidence)
+    objects = {label: coarse == label for label in np.unique(prompts.labels).tolist()}
+    asked = {row: objects[label] for row, label in enumerate(prompts.labels.tolist())}
+    redraws = _unite(
+        decode_cascade(prompts, asked, embedding, backend, options), prompts, embedding
+    )
+    gradient = outline_gradient(image)
+    decisions = []
+    accepted = np.zeros(len(redraws.labels), bool)
+    answered = redraws.labels.tolist()
+    for label in dict.fromkeys(prompts.labels.tolist()):
+        reason, score, agreement = "no answer", 0.0, 0.0
+        if label in answered:
+            index = answered.index(label)
+            score = float(redraws.scores[index])
+            reason, agreement = judge(
+                redraws.masks[index], score, objects[label], gradient, options
+            )
+            accepted[index] = reason == "accepted"
+        decisions.append(
+            Decision(
+                label=label,
+                accepted=reason == "accepted",
+                reason=reason,
+                score=score,
+                agreement=agreement,
+                area=int(np.count_nonzero(objects[label])),
+            )
+        )
+    merged = merge(coarse, redraws, accepted, background, options.merge)
+    if answered:
+        sure = 1 / (1 + np.exp(-np.clip(redraws.logits, -30, 30)))
+        if background is not None:
+            confidence[merged == background] = 1 - sure.max(axis=0)[merged == background]
+        for index, label in enumerate(answered):
+            confidence[merged == label] = sure[index][merged == label]
+    return LocalResult(labels=merged, decisions=tuple(decisions), confidence=confidence)

@@ -70,7 +70,7 @@ def _cell(method: MethodResult, key: str) -> str:
 
 def _difference(interval: Interval) -> str:
     text = f"{100 * interval.value:+.2f}"
-    if math.isnan(interval.low):
+    if math.isnan(interval.low) or interval.low == interval.high == 0:
         return text
     noise = " (may be noise)" if interval.low <= 0 <= interval.high else ""
     return f"{text} [{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]{noise}"

@@ -460,6 +460,8 @@ def test_a_sample_needs_both_files(tmp_path: Path) -> None:
 def test_a_model_that_does_not_load_ends_the_run(folders: Path, workers: int) -> None:
     with pytest.raises(BackendError, match="no such weights"):
         run(folders, "backend.name=tests.fakes:load_broken", f"engine.workers={workers}")
+    assert not list((folders / "out").iterdir())
+    assert dict(run(folders).failures) == {}
 
 
 def test_a_worker_that_dies_ends_the_run(folders: Path) -> None:

@@ -61,12 +61,12 @@ def refine_folder(
     failures = dict(pairs.unreadable)
     try:
         with open_journal(out, header, overwrite=config.engine.overwrite) as journal:
-            write_atomic(out / "config.yaml", dump_config(config).encode())
             done = [journal.rows.get(sample.name) for sample in pairs.samples]
             for outcome in _map(job, pairs.samples, done):
                 record(journal, outcome.row)
                 outcomes.append(outcome)
                 on_outcome(outcome)
+            write_atomic(out / "config.yaml", dump_config(config).encode())
     except OSError as error:
         # Pictures are safe on disk or recorded as failed; what cannot be written is the list.
         failures["manifest.jsonl"] = f"{explain(error)}; free space and run again"

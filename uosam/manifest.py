@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import uosam
-from uosam import backends
+from uosam.backends import weights_digest
 from uosam.config import Config
 from uosam.errors import ConfigError, InputError
 from uosam.io.atomic import write_atomic
@@ -57,8 +57,7 @@ def make_header(config: Config) -> Row:
         for key, value in asdict(options).items()
         if section != "engine" and not (section == "backend" and key in _NOT_DETERMINING)
     }
-    digest = getattr(backends, "weights_digest", None)
-    weights = digest(config.backend) if digest else config.backend.name
+    weights = weights_digest(config.backend)
     header = {"uosam": uosam.__version__, "weights": weights, "settings": settings}
     # Through JSON and back, so that a tuple equals the list that will be read from the file.
     return {str(k): v for k, v in json.loads(json.dumps(header)).items()}
@@ -77,7 +76,8 @@ def file_digest(path: Path) -> str:
 def open_journal(out: Path, header: Row, *, overwrite: bool) -> Iterator[Journal]:
     """Take an output folder for a run and write its manifest in the end.
 
-    The partial manifest stays if the run ends by an exception, for the next run to go on from.
+    If the run ends by an exception the partial manifest stays, for the next run to go on from,
+    unless there is no result yet.
 
     Args:
         out: made if missing.
@@ -88,6 +88,7 @@ def open_journal(out: Path, header: Row, *, overwrite: bool) -> Iterator[Journal
         ConfigError: the folder holds results of other settings, or files but no manifest, or
             another run is writing into it.
         InputError: the folder cannot be made or written.
+        OSError: the finished manifest cannot be written; the partial one stays.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -104,7 +105,13 @@ def open_journal(out: Path, header: Row, *, overwrite: bool) -> Iterator[Journal
             raise
         journal = Journal(out=out, header=header, rows=rows, file=file)
         _append(journal, header)
-        yield journal
+        try:
+            yield journal
+        except BaseException:
+            # A model that did not load has written nothing; its settings need not be kept to.
+            if [path.name for path in out.iterdir()] == [PARTIAL]:
+                (out / PARTIAL).unlink()
+            raise
         lines = [header, *(rows[name] for name in sorted(rows))]
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
         write_atomic(out / MANIFEST, text.encode())

@@ -180,6 +180,27 @@ def test_scores_trade_places_so_probabilities_still_sum_to_one(tmp_path: Path) -
         np.testing.assert_array_equal(again["scores"].ravel(), np.float32([0.2, 0.3, 0.5]))
 
 
+@pytest.mark.parametrize("kind", ["logits", "log-probabilities", "probabilities", "votes"])
+def test_soft_values_are_probabilities_whatever_was_stored(tmp_path: Path, kind: str) -> None:
+    expected = np.random.default_rng(0).dirichlet(np.ones(4), (5, 6)).transpose(2, 0, 1)
+    stored = {
+        "logits": np.log(expected) + 3.5,
+        "log-probabilities": np.log(expected),
+        "probabilities": expected,
+        "votes": expected * 1000,
+    }[kind]
+    np.save(tmp_path / "m.npy", stored)
+    np.testing.assert_allclose(read_labels(tmp_path / "m.npy").scores, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [0.0, -np.inf])
+def test_a_pixel_that_tells_nothing_is_uniform(tmp_path: Path, value: float) -> None:
+    np.save(tmp_path / "m.npy", np.full((4, 1, 1), value))
+    scores = read_labels(tmp_path / "m.npy").scores
+    assert scores is not None
+    assert scores.ravel().tolist() == [0.25] * 4
+
+
 def _png(bits: int, colour: int, row: bytes, palette: bytes = b"") -> bytes:
     """Write the smallest PNG of one pixel by hand, for kinds that Pillow does not write."""
     out = b"\x89PNG\r\n\x1a\n"

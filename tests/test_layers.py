@@ -41,6 +41,7 @@ ROOMS = {
     "evaluation_files": "evaluate",
     "evaluation_export": "evaluate",
     "scores_report": "evaluate",
+    "submit": "evaluate",
 }
 TORCH_ROOMS = {"backends", "training"}
 HEAVY = {"torch", "torchvision", "transformers", "segment_anything"}

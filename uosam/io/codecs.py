@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from uosam.errors import ConfigError, InputError, unknown
 from uosam.io.atomic import write_atomic
+from uosam.io.soft import swap_scores, to_probabilities
 from uosam.io.stored import Stored, encode_stored, read_stored
 from uosam.structures import IGNORE, Floats, LabelMap, LabelSpec
 
@@ -85,7 +86,7 @@ class LabelFile:
     Attributes:
         labels: (H, W) ids, IGNORE where the file says so.
         spec: how the file stored them.
-        scores: (C, H, W) class scores, channel = id; None for all other codecs.
+        scores: (C, H, W) class probabilities, channel = id; None for all other codecs.
         stored: the array as read, for writing scores back.
     """
 
@@ -142,8 +143,7 @@ def read_labels(
         dtype=stored.array.dtype.name,
         key=stored.key,
     )
-    with np.errstate(over="ignore"):  # a float64 below float32 becomes -inf, which is as good
-        scores = stored.array.astype(np.float32) if stored.codec == "scores" else None
+    scores = to_probabilities(stored.array) if stored.codec == "scores" else None
     return LabelFile(labels=labels, spec=spec, scores=scores, stored=stored.array)
 
 
@@ -186,7 +186,7 @@ def encode_labels(
         raise InputError(
             f"codec {spec.codec!r} is written as {' or '.join(suits)}, got suffix {suffix!r}"
         )
-    array = _swap_scores(labels, scores) if spec.codec == "scores" else _store(labels, spec)
+    array = swap_scores(labels, scores) if spec.codec == "scores" else _store(labels, spec)
     return encode_stored(
         suffix, Stored(array=array, codec=spec.codec, palette=spec.palette, key=spec.key)
     )
@@ -249,27 +249,3 @@ def _largest(spec: LabelSpec) -> int:
     if dtype.kind == "b":
         return 1
     return int(np.iinfo(dtype).max) if dtype.kind in "iu" else np.iinfo(np.int32).max
-
-
-def _swap_scores(labels: LabelMap, scores: NDArray[Any] | None) -> NDArray[Any]:
-    """Change the scores as little as makes their argmax equal to ``labels``."""
-    if scores is None or scores.shape[1:] != labels.shape:
-        got = "none" if scores is None else str(scores.shape)
-        raise InputError(
-            f"codec 'scores' needs the scores (C, {labels.shape[0]}, {labels.shape[1]}), got {got}"
-        )
-    if labels.size and (labels.min() < 0 or labels.max() >= len(scores)):
-        raise InputError(
-            f"class scores of {len(scores)} channels store ids 0 to {len(scores) - 1}, "
-            f"got {labels.min()} to {labels.max()}"
-        )
-    swapped = scores.copy()
-    old, new = np.argmax(scores, axis=0)[None], labels[None].astype(np.int64)
-    top, low = (np.take_along_axis(scores, index, axis=0) for index in (old, new))
-    np.put_along_axis(swapped, old, low, axis=0)
-    np.put_along_axis(swapped, new, top, axis=0)
-    # A third channel may tie with the old top and come before the new one.
-    tied = np.argmax(swapped, axis=0)[None] != new
-    above = np.where(tied, np.nextafter(top, np.asarray(np.inf, top.dtype)), top)
-    np.put_along_axis(swapped, new, above, axis=0)
-    return swapped

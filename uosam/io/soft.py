@@ -1,0 +1,74 @@
+"""Class scores behind a label map: as probabilities for the method, and back with a new argmax."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uosam.errors import InputError
+from uosam.structures import Floats, LabelMap
+
+
+def to_probabilities(scores: NDArray[Any]) -> Floats:
+    """Turn class scores of any kind into probabilities.
+
+    Scores without a negative value are divided by their sum; others are taken for logits or
+    log-probabilities and go through a softmax. A pixel whose scores tell nothing is uniform.
+
+    Args:
+        scores: (C, H, W) floats without nan and +inf.
+
+    Returns:
+        (C, H, W), each pixel sums to 1.
+
+    >>> to_probabilities(np.array([[[3.0]], [[1.0]]])).ravel().tolist()
+    [0.75, 0.25]
+    """
+    weights = scores.astype(np.float64)
+    if (scores < 0).any():
+        top = weights.max(axis=0)
+        weights = np.exp(weights - np.where(np.isfinite(top), top, 0))
+    total = weights.sum(axis=0)
+    told = total > 0
+    shares = np.divide(weights, total, out=np.full_like(weights, 1 / len(scores)), where=told)
+    return np.asarray(shares, np.float32)
+
+
+def swap_scores(labels: LabelMap, scores: NDArray[Any] | None) -> NDArray[Any]:
+    """Change the scores as little as makes their argmax equal to ``labels``.
+
+    The scores of the old and the new label change places; a third class that ties with them is
+    passed by one step of the float format.
+
+    Args:
+        labels: (H, W) ids 0..C-1.
+        scores: (C, H, W) floats.
+
+    Returns:
+        (C, H, W) of the same dtype.
+
+    Raises:
+        InputError: no scores, another size, or an id without a channel.
+    """
+    if scores is None or scores.shape[1:] != labels.shape:
+        got = "none" if scores is None else str(scores.shape)
+        raise InputError(
+            f"codec 'scores' needs the scores (C, {labels.shape[0]}, {labels.shape[1]}), got {got}"
+        )
+    if labels.size and (labels.min() < 0 or labels.max() >= len(scores)):
+        raise InputError(
+            f"class scores of {len(scores)} channels store ids 0 to {len(scores) - 1}, "
+            f"got {labels.min()} to {labels.max()}"
+        )
+    swapped = scores.copy()
+    old, new = np.argmax(scores, axis=0)[None], labels[None].astype(np.int64)
+    top, low = (np.take_along_axis(scores, index, axis=0) for index in (old, new))
+    np.put_along_axis(swapped, old, low, axis=0)
+    np.put_along_axis(swapped, new, top, axis=0)
+    # A third channel may tie with the old top and come before the new one.
+    tied = np.argmax(swapped, axis=0)[None] != new
+    above = np.where(tied, np.nextafter(top, np.asarray(np.inf, top.dtype)), top)
+    np.put_along_axis(swapped, new, above, axis=0)
+    return swapped

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -138,6 +139,22 @@ def test_flags_are_short_for_settings(uosam_command: Run, folders: Path) -> None
     assert settings["backend"]["batch_size"] == 7
     assert sorted(path.name for path in folders.glob("drawn/*")) == ["a.jpg", "b.jpg", "c.jpg"]
     assert len(list(folders.glob("sure/*.png"))) == 3
+
+
+def test_names_that_are_no_text(uosam_command: Run, folders: Path) -> None:
+    for folder in (b"images", b"masks"):
+        try:
+            os.rename(folder + b"/a.png", folder + b"/caf\xe9 \xc3\xa9.png")
+        except OSError:
+            pytest.skip("this file system takes valid text only")
+    (folders / "masks/b.png").write_bytes(b"")
+    os.rename(b"images/c.png", b"images/\xff.png")
+    code, out, err = uosam_command("refine images masks out")
+    assert code == 1
+    assert r"caf\udce9 é: refined" in err
+    assert r"unpaired: images/\udcff.png" in out
+    assert b"caf\xe9 \xc3\xa9.png" in os.listdir(b"out")
+    assert "(1 of both by an earlier run)" in uosam_command("refine images masks out")[1]
 
 
 def test_every_flag_tells_its_setting(uosam_command: Run) -> None:

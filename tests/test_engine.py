@@ -209,6 +209,16 @@ def test_other_settings_do_not_mix(folders: Path) -> None:
         run(folders, "labels.background=none")
     with pytest.raises(ConfigError, match=r"backend.name was 'tests.fakes:load', now 'tests.fa"):
         run(folders, "backend.name=tests.fakes:load_slow")
+    changes = [
+        "labels.background=1",
+        "labels.ignore=2",
+        "labels.codec=index8",
+        "backend.device=cpu",
+    ]
+    with pytest.raises(
+        ConfigError, match=r"labels.codec was 'auto', now 'index8'; .* and 1 more\)"
+    ):
+        run(folders, *changes)
     assert tree(folders / "out") == before
     assert run(folders, "engine.workers=2", "backend.batch_size=3").skipped == 6
 

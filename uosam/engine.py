@@ -37,6 +37,8 @@ def refine_folder(
 
     A mask goes to ``out / (name + suffix of the coarse mask)``. One bad sample is a recorded
     failure. Results do not depend on the number of workers nor on how often the run was stopped.
+    A script that asks for several workers calls this below ``if __name__ == "__main__"``, since
+    each worker imports the script anew.
 
     Args:
         pairs: samples with picture and coarse mask, and what found no partner.

@@ -113,7 +113,7 @@ def open_journal(out: Path, header: Row, *, overwrite: bool) -> Iterator[Journal
                 (out / PARTIAL).unlink()
             raise
         lines = [header, *(rows[name] for name in sorted(rows))]
-        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        text = "".join(json.dumps(line) + "\n" for line in lines)
         write_atomic(out / MANIFEST, text.encode())
     (out / PARTIAL).unlink()
 
@@ -145,7 +145,7 @@ def read_rows(out: Path) -> tuple[Row | None, dict[str, Row]]:
 
 def _append(journal: Journal, row: Row) -> None:
     # The line break comes first, so that a line cut short spoils no other.
-    journal.file.write("\n" + json.dumps(row, ensure_ascii=False))
+    journal.file.write("\n" + json.dumps(row))
     journal.file.flush()
 
 

@@ -107,4 +107,4 @@ def describe(run: Run, most: int = 10) -> list[str]:
     if len(run.unpaired) > most:
         lines.append(f"unpaired: and {len(run.unpaired) - most} more, listed in summary.json")
     lines += [f"failed: {name}: {reason}" for name, reason in run.failures.items()]
-    return lines
+    return [line.encode(errors="backslashreplace").decode() for line in lines]

@@ -170,4 +170,5 @@ def explain(error: BaseException) -> str:
         frames = traceback.extract_tb(error.__traceback__)
         place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
         text = f"unexpected {type(error).__name__}{place}: {error}; please report this"
-    return " ".join(text.split())
+    # A file name need not be valid text; what is shown and stored must be.
+    return " ".join(text.encode(errors="backslashreplace").decode().split())

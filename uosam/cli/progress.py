@@ -57,8 +57,9 @@ def show_progress(
 
 def _say(outcome: Outcome) -> str:
     row = outcome.row
+    name = row["name"].encode(errors="backslashreplace").decode()
     if "error" in row:
-        return f"{row['name']}: failed: {row['error']}"
+        return f"{name}: failed: {row['error']}"
     if outcome.skipped:
-        return f"{row['name']}: done before"
-    return f"{row['name']}: {row['status']} in {sum(outcome.seconds.values()):.2f} s"
+        return f"{name}: done before"
+    return f"{name}: {row['status']} in {sum(outcome.seconds.values()):.2f} s"

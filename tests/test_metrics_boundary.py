@@ -5,7 +5,7 @@ import pytest
 
 from tests import metric_oracles as oracle
 from uosam.errors import ConfigError
-from uosam.metrics.boundary import boundary_width, edge_distance, edge_mask
+from uosam.metrics.boundary import boundary_width, edge_distance, edge_mask, near_edge
 
 
 @pytest.mark.parametrize("hw", [(1, 1), (1, 9), (9, 1), (2, 2), (13, 17)])
@@ -14,7 +14,8 @@ def test_one_transform_equals_erosions_of_every_label(hw, width):
     rng = np.random.default_rng(width)
     for _ in range(5):
         labels = oracle.random_map(rng, hw)
-        near = edge_distance(labels) <= width
+        near = near_edge(labels, width)
+        assert np.array_equal(near, edge_distance(labels) <= width)
         for label in np.unique(labels):
             mask = labels == label
             expected = oracle.boundary(mask, width)

@@ -12,7 +12,7 @@ from uosam.errors import InputError
 from uosam.metrics.bootstrap import bootstrap, paired_bootstrap
 from uosam.metrics.boundary import boundary_width
 from uosam.metrics.clusters import Match
-from uosam.metrics.counts import Widths, collect, count_pairs
+from uosam.metrics.counts import Widths, collect, count_pairs, prepare_target
 from uosam.metrics.objects import object_scores, object_table
 from uosam.metrics.protocols import PROTOCOLS, Protocol
 from uosam.metrics.scores import mean_score
@@ -22,10 +22,11 @@ LUSS_3 = Protocol(title="", classes=4, absent="zero", boundary_ratio=0.1, luss=T
 
 
 def table_of(maps, ratio, trimap=()):
-    return collect(
-        (f"{i:03}", count_pairs(p, t, Widths(boundary_width(t.shape, ratio), trimap)))
-        for i, (p, t) in enumerate(maps)
-    )
+    images = []
+    for index, (pred, target) in enumerate(maps):
+        widths = Widths(boundary_width(target.shape, ratio), trimap)
+        images.append((f"{index:03}", count_pairs(pred, prepare_target(target, widths))))
+    return collect(images)
 
 
 def scores_of(maps, protocol, **options):
@@ -59,8 +60,9 @@ def test_truth_against_itself_is_perfect():
 
 
 def test_large_counts_do_not_overflow():
+    ones = np.ones((1, 1), np.int32)
     big = np.ones((1, 6), np.int64) * 2**40
-    pairs = count_pairs(*[np.ones((1, 1), np.int32)] * 2, Widths(1))
+    pairs = count_pairs(ones, prepare_target(ones, Widths(1)))
     many = [(str(i), replace(pairs, counts=big)) for i in range(9)]
     table = collect(many)
     summary = summarise(table, PROTOCOLS["plain"], labels=np.array([1], np.int32))

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from uosam.errors import InputError, UosamError
 from uosam.io.codecs import read_labels
 from uosam.io.pairs import find_pairs
-from uosam.metrics.boundary import boundary_width, edge_distance
-from uosam.metrics.counts import PairCounts, Widths, count_pairs
+from uosam.metrics.boundary import boundary_width
+from uosam.metrics.counts import PairCounts, Target, Widths, count_pairs, prepare_target
 from uosam.metrics.geometry import to_protocol
 from uosam.metrics.protocols import Protocol, decode_target
 from uosam.structures import IGNORE, LabelMap
@@ -221,17 +221,17 @@ def _count_prediction(path: Path, target: LabelMap, counting: Counting) -> tuple
             np.where(scores < np.float32(threshold), np.int32(background), stored)
             for threshold in counting.thresholds
         ]
-    scaled_target, distance, counted = None, None, []
+    prepared: Target | None = None
+    counted = []
     for labels in maps:
         pred, scaled = to_protocol(labels, target, protocol.geometry)
         if protocol.out_of_range == "dropped" and protocol.classes is not None:
             known = (pred >= 0) & (pred < protocol.classes)
             scaled = scaled if known.all() else np.where(known, scaled, IGNORE).astype(np.int32)
-        if scaled_target is None or not np.array_equal(scaled, scaled_target):
-            scaled_target, distance = scaled, edge_distance(scaled)
-        width = boundary_width(scaled.shape, protocol.boundary_ratio)
-        widths = Widths(width, counting.trimap)
-        counted.append(count_pairs(pred, scaled, widths, target_distance=distance))
+        if prepared is None or not np.array_equal(scaled, prepared.labels):
+            width = boundary_width(scaled.shape, protocol.boundary_ratio)
+            prepared = prepare_target(scaled, Widths(width, counting.trimap))
+        counted.append(count_pairs(pred, prepared))
     return tuple(counted)
 
 

@@ -38,6 +38,35 @@ def boundary_width(image_hw: tuple[int, int], ratio: float) -> int:
     return max(1, round(ratio * math.hypot(*image_hw)))
 
 
+def near_edge(labels: NDArray[np.generic], width: int) -> Mask:
+    """Mark every pixel that is at most ``width`` king's moves from another label or the outside.
+
+    Within a label this is the mask of the label minus its ``width``-fold erosion by a 3 x 3 square,
+    the boundary of Boundary IoU and of LUSS, for all labels at once. It equals
+    ``edge_distance(labels) <= width`` and is several times faster for a single width.
+
+    Args:
+        labels: (H, W) of any integer or bool type.
+        width: 1 or more, in pixels.
+
+    >>> near_edge(np.zeros((5, 5), int), 2).astype(int).tolist()[2]
+    [1, 1, 0, 1, 1]
+    """
+    height, length = labels.shape
+    near = np.ones(labels.shape, np.uint8)
+    rows, cols = slice(width, height - width), slice(width, length - width)
+    if height > 2 * width and length > 2 * width:
+        # A window holds one label only if none of its 2 x 2 blocks holds two.
+        across, down = labels[:, 1:] != labels[:, :-1], labels[1:] != labels[:-1]
+        mixed = across[1:] | across[:-1]
+        mixed |= down[:, 1:]
+        mixed |= down[:, :-1]
+        window = np.ones((2 * width, 2 * width), np.uint8)
+        reached = cv2.dilate(mixed.view(np.uint8), window, anchor=(width, width))
+        near[rows, cols] = reached[rows, cols]
+    return near.view(np.bool_)
+
+
 def edge_mask(labels: NDArray[np.generic], *, frame: bool = True, void: int | None = None) -> Mask:
     """Mark every pixel that has a pixel of another label among its eight neighbours.
 
@@ -72,8 +101,8 @@ def edge_distance(
 ) -> Floats:
     """Measure how far each pixel is from the nearest pixel of another label.
 
-    ``edge_distance(labels) <= d`` is, for every label at once, the mask of the label minus its
-    d-fold erosion by a 3 x 3 square: the boundary of Boundary IoU and of LUSS.
+    One transform serves all labels and all widths: ``edge_distance(labels) <= d`` is, for every
+    label at once, the mask of the label minus its d-fold erosion by a 3 x 3 square.
 
     Args:
         labels: (H, W) of any integer or bool type.

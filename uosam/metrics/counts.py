@@ -11,11 +11,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from uosam.metrics.boundary import edge_distance
-from uosam.structures import IGNORE, Floats, LabelMap
+from uosam.metrics.boundary import edge_distance, near_edge
+from uosam.structures import IGNORE, LabelMap, Mask
 
 Ids = NDArray[np.int32]
 Counts = NDArray[np.int64]
@@ -72,37 +73,67 @@ class PairTable:
     counts: Counts
 
 
-def count_pairs(
-    pred: LabelMap, target: LabelMap, widths: Widths, *, target_distance: Floats | None = None
-) -> PairCounts:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Target:
+    """A ground truth and what depends on it alone, shared by all predictions of an image.
+
+    Attributes:
+        labels: (H, W) labels, IGNORE where nothing is scored.
+        flags: (H, W) 2 on a boundary, plus 8 times the index of the narrowest trimap band.
+        near_ignored: (H, W) within a boundary's depth of an ignored pixel; None without any.
+        widths: depths of the boundaries.
+    """
+
+    labels: LabelMap
+    flags: NDArray[np.uint8]
+    near_ignored: Mask | None
+    widths: Widths
+
+
+def prepare_target(labels: LabelMap, widths: Widths) -> Target:
+    """Find boundaries and trimap bands of a ground truth.
+
+    Args:
+        labels: (H, W) labels, IGNORE where nothing is scored.
+        widths: depths of the boundaries.
+
+    >>> prepare_target(np.array([[0, 0, 0, 5]], np.int32), Widths(1)).flags.tolist()
+    [[2, 2, 2, 2]]
+    """
+    flags = near_edge(labels, widths.boundary).view(np.uint8) * np.uint8(2)
+    if widths.trimap:
+        flags += 8 * _trimap_level(labels, widths.trimap)
+    ignored = (labels == IGNORE).view(np.uint8)
+    near_ignored = None
+    if cv2.countNonZero(ignored):
+        side = 2 * widths.boundary + 1
+        near_ignored = cv2.dilate(ignored, np.ones((side, side), np.uint8)).view(np.bool_)
+    return Target(labels=labels, flags=flags, near_ignored=near_ignored, widths=widths)
+
+
+def count_pairs(pred: LabelMap, target: Target) -> PairCounts:
     """Count the pixels of one image by pair of labels, and by nearness to a boundary.
 
-    Costs one pass however many labels there are: boundaries of all labels come from one distance
-    transform, and runs of equal pixels are counted, not pixels.
+    Costs one pass however many labels there are: boundaries of all labels are found together, and
+    runs of equal pixels are counted, not pixels.
 
     Args:
         pred: (H, W) labels, IGNORE where the prediction names none; counted all the same.
-        target: (H, W) labels, IGNORE where nothing is scored.
-        widths: depths of the boundaries.
-        target_distance: ``edge_distance(target)``, to share it among predictions.
+        target: of the same size.
 
-    >>> pred, target = np.array([[0, 0, 5]], np.int32), np.array([[0, 3, 3]], np.int32)
-    >>> pairs = count_pairs(pred, target, Widths(1))
+    >>> target = prepare_target(np.array([[0, 3, 3]], np.int32), Widths(1))
+    >>> pairs = count_pairs(np.array([[0, 0, 5]], np.int32), target)
     >>> pairs.pred.tolist(), pairs.target.tolist(), pairs.counts[:, PIXELS].tolist()
     ([0, 0, 5], [0, 3, 3], [1, 1, 1])
     """
-    if target_distance is None:
-        target_distance = edge_distance(target)
-    scored = target != IGNORE
-    pred_edge = edge_distance(pred) <= widths.boundary
-    cut_edge = pred_edge
-    if not scored.all():
-        cut_edge = edge_distance(np.where(scored, pred, IGNORE)) <= widths.boundary
-    target_edge = target_distance <= widths.boundary
-    flags = pred_edge.view(np.uint8) + np.uint8(2) * target_edge + np.uint8(4) * cut_edge
-    if widths.trimap:
-        flags += 8 * _trimap_level(target, widths.trimap)
-    return _count_runs(pred.ravel(), target.ravel(), flags.ravel(), len(widths.trimap))
+    edge = near_edge(pred, target.widths.boundary)
+    flags = target.flags + edge.view(np.uint8)
+    # With ignored pixels cut out, labels also end where those begin.
+    cut = edge if target.near_ignored is None else edge | target.near_ignored
+    flags += cut.view(np.uint8) * np.uint8(4)
+    return _count_runs(
+        pred.ravel(), target.labels.ravel(), flags.ravel(), len(target.widths.trimap)
+    )
 
 
 def collect(images: Iterable[tuple[str, PairCounts]]) -> PairTable:
@@ -145,8 +176,8 @@ def _count_runs(pred: Ids, target: Ids, flags: NDArray[np.uint8], bands: int) ->
     starts = np.concatenate([[0], np.flatnonzero(change) + 1])
     lengths = np.diff(starts, append=len(pred))
     starts, lengths = starts[target[starts] != IGNORE], lengths[target[starts] != IGNORE]
-    pred_ids, pred_index = np.unique(pred[starts], return_inverse=True)
-    target_ids, target_index = np.unique(target[starts], return_inverse=True)
+    pred_ids, pred_index = _unique(pred[starts])
+    target_ids, target_index = _unique(target[starts])
     kinds = 8 * (bands + 1)
     code = (pred_index * len(target_ids) + target_index) * kinds + flags[starts]
     # float64 sums of pixel counts are exact up to 2 ** 53.
@@ -158,6 +189,16 @@ def _count_runs(pred: Ids, target: Ids, flags: NDArray[np.uint8], bands: int) ->
         target=target_ids[meet % max(1, len(target_ids))],
         counts=counts[meet],
     )
+
+
+def _unique(ids: Ids) -> tuple[Ids, NDArray[np.int64]]:
+    """Return the sorted distinct ids and the index of each, without sorting where ids are small."""
+    if not len(ids) or ids.max() >= 1 << 16:
+        distinct, index = np.unique(ids, return_inverse=True)
+        return distinct, index.astype(np.int64)
+    seen = np.zeros(int(ids.max()) + 2, np.int64)
+    seen[ids + 1] = 1  # ids start at IGNORE = -1
+    return np.flatnonzero(seen).astype(np.int32) - 1, (np.cumsum(seen) - 1)[ids + 1]
 
 
 def _columns(bands: int) -> NDArray[np.float64]:

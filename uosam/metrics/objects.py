@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uosam.labels import check_label_map, iou
-from uosam.metrics.boundary import boundary_width, edge_distance
+from uosam.metrics.boundary import boundary_width, near_edge
 from uosam.metrics.counts import PIXELS, PairTable
 from uosam.metrics.scores import AREA, OBJECT_EDGES, Doubles
 from uosam.structures import IGNORE, LabelMap
@@ -64,8 +64,8 @@ def object_scores(
     width = boundary_width(target.shape, boundary_ratio)
     scored = target != IGNORE
     pred = np.where(scored, pred, IGNORE).astype(np.int32)
-    pred_edge = edge_distance(pred) <= width
-    target_edge = edge_distance(target) <= width
+    pred_edge = near_edge(pred, width)
+    target_edge = near_edge(target, width)
     scores = []
     for label in np.unique(target[scored]).tolist():
         if label == background:

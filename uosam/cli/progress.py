@@ -43,13 +43,15 @@ def show_progress(
     )
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("refining", total=total, rate="")
+        worked = 0
 
         def advance(outcome: Outcome) -> None:
+            nonlocal worked
             if "error" in outcome.row:
                 progress.console.print(_say(outcome), markup=False, soft_wrap=True)
+            worked += not outcome.skipped
             elapsed = progress.tasks[task].elapsed or 0.0
-            done = progress.tasks[task].completed + 1
-            rate = f"{done / elapsed:.2f} pictures/s" if elapsed else ""
+            rate = f"{worked / elapsed:.2f} pictures/s" if elapsed else ""
             progress.update(task, advance=1, rate=rate)
 
         yield advance

@@ -448,6 +448,19 @@ def test_full_disk_for_all_files(folders: Path, monkeypatch: pytest.MonkeyPatch)
     assert tree(folders / "out") == tree(folders / "fresh")
 
 
+def test_a_disk_that_is_full_before_the_start(
+    folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("uosam.manifest._append", full)
+        with pytest.raises(InputError, match=r"cannot be written \(No space left on device\)"):
+            run(folders)
+    assert not list((folders / "out").iterdir())
+
+
 def test_the_unforeseen_is_recorded_with_its_place(
     folders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,7 @@ from uosam.config import Config, dump_config
 from uosam.errors import BackendError, ConfigError
 from uosam.io.atomic import write_atomic
 from uosam.io.pairs import Pairs
-from uosam.manifest import Row, make_header, open_journal, record
+from uosam.manifest import Row, finish, make_header, open_journal, record
 from uosam.structures import Sample
 from uosam.summary import Run, encode_summary, sum_up
 from uosam.task import Job, Outcome, explain, output_path, refine_one
@@ -61,17 +61,18 @@ def refine_folder(
     header = make_header(config)
     outcomes = []
     failures = dict(pairs.unreadable)
-    try:
-        with open_journal(out, header, overwrite=config.engine.overwrite) as journal:
-            done = [journal.rows.get(sample.name) for sample in pairs.samples]
-            for outcome in _map(job, pairs.samples, done):
-                record(journal, outcome.row)
-                outcomes.append(outcome)
-                on_outcome(outcome)
+    with open_journal(out, header, overwrite=config.engine.overwrite) as journal:
+        done = [journal.rows.get(sample.name) for sample in pairs.samples]
+        for outcome in _map(job, pairs.samples, done):
+            record(journal, outcome.row)
+            outcomes.append(outcome)
+            on_outcome(outcome)
+        try:
             write_atomic(out / "config.yaml", dump_config(config).encode())
-    except OSError as error:
-        # Pictures are safe on disk or recorded as failed; what cannot be written is the list.
-        failures["manifest.jsonl"] = f"{explain(error)}; free space and run again"
+            finish(journal)
+        except OSError as error:
+            # The pictures are safe on disk or recorded as failed.
+            failures["manifest.jsonl"] = f"{explain(error)}; free space and run again"
     unpaired = [str(path) for path in (*pairs.unpaired_images, *pairs.unpaired_masks)]
     run = sum_up(outcomes, failures, unpaired, time.perf_counter() - start)
     with suppress(OSError):

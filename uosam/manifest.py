@@ -13,8 +13,9 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from io import FileIO
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import uosam
 from uosam.backends import weights_digest
@@ -40,13 +41,13 @@ class Journal:
         out: the output folder.
         header: first line of the manifest.
         rows: by name; those of earlier runs first, then replaced as pictures are done.
-        file: the open partial manifest.
+        file: the open partial manifest, without a buffer.
     """
 
     out: Path
     header: Row
     rows: dict[str, Row] = field(default_factory=dict)
-    file: TextIO
+    file: FileIO
 
 
 def make_header(config: Config) -> Row:
@@ -74,9 +75,9 @@ def file_digest(path: Path) -> str:
 
 @contextlib.contextmanager
 def open_journal(out: Path, header: Row, *, overwrite: bool) -> Iterator[Journal]:
-    """Take an output folder for a run and write its manifest in the end.
+    """Take an output folder for a run; ``finish`` is called last.
 
-    If the run ends by an exception the partial manifest stays, for the next run to go on from,
+    Without it, or after an exception, the partial manifest stays for the next run to go on from,
     unless there is no result yet.
 
     Args:
@@ -88,34 +89,34 @@ def open_journal(out: Path, header: Row, *, overwrite: bool) -> Iterator[Journal
         ConfigError: the folder holds results of other settings, or files but no manifest, or
             another run is writing into it.
         InputError: the folder cannot be made or written.
-        OSError: the finished manifest cannot be written; the partial one stays.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        file = (out / PARTIAL).open("a", encoding="utf-8")
+        file = FileIO(out / PARTIAL, "a")
     except OSError as error:
         raise InputError(f"{out}: output folder cannot be written ({error.strerror})") from error
     with file:
         _lock(file, out)
         try:
-            rows = _take_over(out, header, file, overwrite=overwrite)
+            yield _take_over(out, header, file, overwrite=overwrite)
         except BaseException:
-            if not file.tell():
+            # A run that was refused, or whose model did not load, has no say in what may follow.
+            if not file.seek(0, 2) or [path.name for path in out.iterdir()] == [PARTIAL]:
                 (out / PARTIAL).unlink()
             raise
-        journal = Journal(out=out, header=header, rows=rows, file=file)
-        _append(journal, header)
-        try:
-            yield journal
-        except BaseException:
-            # A model that did not load has written nothing; its settings need not be kept to.
-            if [path.name for path in out.iterdir()] == [PARTIAL]:
-                (out / PARTIAL).unlink()
-            raise
-        lines = [header, *(rows[name] for name in sorted(rows))]
-        text = "".join(json.dumps(line) + "\n" for line in lines)
-        write_atomic(out / MANIFEST, text.encode())
-    (out / PARTIAL).unlink()
+
+
+def finish(journal: Journal) -> None:
+    """Write the manifest in order of name and drop the partial one.
+
+    Raises:
+        OSError: it cannot be written; the partial one stays.
+    """
+    lines = [journal.header, *(journal.rows[name] for name in sorted(journal.rows))]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    write_atomic(journal.out / MANIFEST, text.encode())
+    journal.file.close()
+    (journal.out / PARTIAL).unlink()
 
 
 def record(journal: Journal, row: Row) -> None:
@@ -131,8 +132,7 @@ def read_rows(out: Path) -> tuple[Row | None, dict[str, Row]]:
     header: Row | None = None
     rows: dict[str, Row] = {}
     for name in (MANIFEST, PARTIAL):
-        path = out / name
-        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        for line in _lines(out / name):
             # A line that a killed run or a full disk cut short says nothing: its picture is redone.
             with contextlib.suppress(json.JSONDecodeError):
                 row = json.loads(line)
@@ -143,20 +143,23 @@ def read_rows(out: Path) -> tuple[Row | None, dict[str, Row]]:
     return header, rows
 
 
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+
+
 def _append(journal: Journal, row: Row) -> None:
     # The line break comes first, so that a line cut short spoils no other.
-    journal.file.write("\n" + json.dumps(row))
-    journal.file.flush()
+    journal.file.write(f"\n{json.dumps(row)}".encode())
 
 
-def _take_over(out: Path, header: Row, file: TextIO, *, overwrite: bool) -> dict[str, Row]:
-    """Return the rows of earlier runs that still count, or refuse the folder."""
+def _take_over(out: Path, header: Row, file: FileIO, *, overwrite: bool) -> Journal:
+    """Keep the rows of earlier runs that still count, or refuse the folder."""
     old, rows = read_rows(out)
     if overwrite and old != header:
         _remove_results(out, rows)
         file.truncate(0)
-        return {}
-    if old is None:
+        old, rows = header, {}
+    elif old is None:
         for path in out.iterdir():
             if path.name != PARTIAL and not path.name.startswith("."):
                 raise ConfigError(
@@ -174,7 +177,13 @@ def _take_over(out: Path, header: Row, file: TextIO, *, overwrite: bool) -> dict
             "give another output folder, or --overwrite to replace them"
         )
     # What failed before is tried again, or is no longer among the pictures.
-    return {name: row for name, row in rows.items() if "output" in row}
+    good = {name: row for name, row in rows.items() if "output" in row}
+    journal = Journal(out=out, header=header, rows=good, file=file)
+    try:
+        _append(journal, header)
+    except OSError as error:
+        raise InputError(f"{out}: output folder cannot be written ({error.strerror})") from error
+    return journal
 
 
 def _flat(header: Row) -> Row:
@@ -197,7 +206,7 @@ def _remove_results(out: Path, rows: Mapping[str, Row]) -> None:
     (out / MANIFEST).unlink(missing_ok=True)
 
 
-def _lock(file: TextIO, out: Path) -> None:
+def _lock(file: FileIO, out: Path) -> None:
     """Keep a second run out of the folder, where the system can."""
     try:
         import fcntl

@@ -132,9 +132,7 @@ def test_unreadable_subfolder_is_reported(tmp_path: Path, monkeypatch: pytest.Mo
     refuse(monkeypatch, images / "n2")
     pairs = find_pairs(images, masks)
     assert [sample.name for sample in pairs.samples] == ["n1/a"]
-    assert pairs.unreadable == {
-        str(images / "n2"): "folder cannot be listed (Permission denied)"
-    }
+    assert pairs.unreadable == {str(images / "n2"): "folder cannot be listed (Permission denied)"}
     assert pairs.unpaired_masks == [masks / "n2/b.png"]
 
 

@@ -21,6 +21,7 @@ from uosam.evaluation_export import (
     to_json,
     write_outputs,
 )
+from uosam.evaluation_gallery import write_gallery
 from uosam.evaluation_types import EvaluateOptions
 from uosam.scores_report import comparison_table, to_markdown, to_plain, to_rich
 
@@ -312,3 +313,38 @@ def test_bad_side_files(tmp_path):
 def test_methods_are_named_where_paths_differ(tmp_path):
     assert method_names([tmp_path / "a" / "out", tmp_path / "b" / "out"]) == ["a", "b"]
     assert method_names([tmp_path, tmp_path]) == [f"{tmp_path.name} 1", f"{tmp_path.name} 2"]
+
+
+def test_truth_in_the_same_folder_is_perfect(folders):
+    result = evaluate([folders / "gt"], folders / "gt", EvaluateOptions(resamples=0))
+    assert result.methods[0].summary.scores["mIoU"].value() == 1
+
+
+def test_gallery(folders, tmp_path):
+    for path in (folders / "gt").rglob("*.png"):
+        photograph = folders / "photographs" / path.relative_to(folders / "gt").with_suffix(".jpg")
+        photograph.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(photograph), np.full((40, 50, 3), 90, np.uint8))
+    both = [folders / "a", folders / "b"]
+    result = evaluate(both, folders / "gt", EvaluateOptions(resamples=0))
+    assert write_gallery(result, tmp_path / "g", folders / "photographs") == 5
+    page = (tmp_path / "g" / "index.md").read_text()
+    assert page.count("![") == 5
+    assert "## b: worst" in page
+    picture = cv2.imread(str(tmp_path / "g" / "b_best_1.jpg"))
+    assert picture.shape == (40 + 22, 3 * 50 + 2 * 6, 3)  # a, b and the truth
+    one = evaluate(both[:1], folders / "gt", EvaluateOptions(resamples=0))
+    write_outputs(one, Outputs(gallery=tmp_path / "h"))
+    assert cv2.imread(str(tmp_path / "h" / "a_worst_1.jpg")).shape[1] == 2 * 50 + 6
+    cv2.imwrite(str(folders / "photographs" / "n0" / "0.jpg"), np.zeros((9, 9, 3), np.uint8))
+    with pytest.raises(InputError, match=r"expected the size \(40, 50\) of .*, got \(9, 9\)"):
+        write_gallery(result, tmp_path / "g", folders / "photographs")
+    (folders / "photographs" / "n0" / "0.jpg").unlink()
+    with pytest.raises(InputError, match="expected a photograph for each ground truth, none for"):
+        write_gallery(result, tmp_path / "g", folders / "photographs")
+
+
+@pytest.mark.parametrize("name", ["boundary_ratio", "boundary_f"])
+def test_ratios_are_positive(name):
+    with pytest.raises(ConfigError, match=f"{name} must be above 0, got 0"):
+        EvaluateOptions(**{name: 0})

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from uosam.errors import InputError
-from uosam.evaluation_files import Counting, count_jobs, find_jobs
+from uosam.evaluation_files import Counting, Matched, count_job, run_jobs, score_contours
+from uosam.evaluation_pairs import Job, find_jobs
 from uosam.evaluation_types import (
     HEADLINES,
     Comparison,
@@ -23,6 +25,7 @@ from uosam.metrics.clusters import Match
 from uosam.metrics.counts import PairCounts, PairTable, collect
 from uosam.metrics.matching import check_match
 from uosam.metrics.protocols import Protocol
+from uosam.metrics.scores import mean_score
 from uosam.metrics.summary import class_labels, summarise
 
 
@@ -52,7 +55,7 @@ def evaluate(
     """
     protocol = options.resolve()
     faults = [] if options.match is None else _match_faults(options.match, protocol)
-    jobs, missing = find_jobs(preds, target)
+    jobs, missing = find_jobs(preds, target, protocol.stored)
     faults += missing
     if started:
         started(len(jobs))
@@ -60,7 +63,8 @@ def evaluate(
     counts: list[list[list[tuple[str, PairCounts]]]] = [[[] for _ in cuts] for _ in preds]
     trimap = tuple(sorted(set(options.trimap)))
     counting = Counting(protocol=protocol, thresholds=options.thresholds, trimap=trimap)
-    for counted in count_jobs(jobs, counting, workers=options.workers, progress=progress):
+    count = partial(count_job, counting=counting)
+    for counted in run_jobs(count, jobs, workers=options.workers, progress=progress):
         faults += counted.faults
         for method, by_cut in zip(counts, counted.pairs, strict=False):
             for rows, pairs in zip(method, by_cut, strict=True):
@@ -73,11 +77,14 @@ def evaluate(
         tables = {cut: collect(rows) for cut, rows in zip(cuts, method, strict=True)}
         method.clear()
         methods.append(_best_cut(name, path, tables, protocol, options, trimap))
+    if options.boundary_f is not None:
+        _add_contours(methods, jobs, protocol, options)
     first, *others = methods
     return Evaluation(
         options=options,
         protocol=protocol,
-        images=tuple(job.name for job in jobs),
+        target=target,
+        jobs=tuple(jobs),
         methods=tuple(methods),
         comparisons=tuple(_compare(first, other, options) for other in others),
         notes=_notes(protocol, options, methods, len(jobs)),
@@ -146,6 +153,33 @@ def _best_cut(
     return MethodResult(
         name=name, path=path, summary=best, intervals=intervals, threshold=chosen, sweep=sweep
     )
+
+
+def _add_contours(
+    methods: Sequence[MethodResult],
+    jobs: Sequence[Job],
+    protocol: Protocol,
+    options: EvaluateOptions,
+) -> None:
+    """Read all images again, now that clusters have classes, and add boundary F to the scores."""
+    assert options.boundary_f is not None
+    matched = Matched(
+        protocol=protocol,
+        tolerance=options.boundary_f,
+        matches=tuple(method.summary.match.classes for method in methods),
+        cuts=tuple(method.threshold for method in methods),
+    )
+    score = partial(score_contours, matched=matched)
+    found: list[list[float]] = [[] for _ in methods]
+    image: list[list[int]] = [[] for _ in methods]
+    for index, by_method in enumerate(run_jobs(score, jobs, workers=options.workers)):
+        for values, images, scores in zip(found, image, by_method, strict=True):
+            values += scores
+            images += [index] * len(scores)
+    for method, values, images in zip(methods, found, image, strict=True):
+        method.summary.scores["object_boundary_F"] = mean_score(
+            np.array(values, np.float64), np.array(images, np.int64), len(jobs)
+        )
 
 
 def _given_match(

@@ -14,6 +14,7 @@ import pandas as pd
 
 from uosam import __version__
 from uosam.errors import ConfigError, InputError
+from uosam.evaluation_gallery import write_gallery
 from uosam.evaluation_types import Comparison, Evaluation, MethodResult
 from uosam.io.atomic import write_atomic
 from uosam.metrics.bootstrap import Interval
@@ -227,6 +228,8 @@ def write_outputs(evaluation: Evaluation, outputs: Outputs) -> None:
         write_frame(class_frame(evaluation, names), outputs.per_class)
     if outputs.per_object:
         write_frame(object_frame(evaluation), outputs.per_object)
+    if outputs.gallery:
+        write_gallery(evaluation, outputs.gallery, outputs.images)
 
 
 def read_class_names(path: Path) -> dict[int, str]:

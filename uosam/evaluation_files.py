@@ -1,41 +1,29 @@
-"""Files to counts: pairing predictions with ground truth, reading them, and spreading the work."""
+"""Files to counts: reading predictions and ground truth, and spreading the work."""
 
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from uosam.errors import InputError, UosamError
+from uosam.evaluation_pairs import Job
 from uosam.io.codecs import read_labels
-from uosam.io.pairs import find_pairs
 from uosam.metrics.boundary import boundary_width
+from uosam.metrics.contour import object_boundary_f
 from uosam.metrics.counts import PairCounts, Target, Widths, count_pairs, prepare_target
 from uosam.metrics.geometry import to_protocol
 from uosam.metrics.protocols import Protocol, decode_target
 from uosam.structures import IGNORE, LabelMap
 
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """One image of an evaluation.
-
-    Attributes:
-        name: relative path of the ground truth without suffix.
-        target: the ground truth.
-        preds: the prediction of each method.
-    """
-
-    name: str
-    target: Path
-    preds: tuple[Path, ...]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,58 +56,23 @@ class Counted:
     faults: tuple[str, ...] = ()
 
 
-def find_jobs(preds: Sequence[Path], target: Path) -> tuple[list[Job], list[str]]:
-    """Pair the files of every method with the ground truth.
-
-    Returns:
-        The images that every method has, in order of name, and a line for each missing or extra
-        prediction and each folder that cannot be listed.
-
-    Raises:
-        InputError: a folder is missing or two files claim the same partner.
-    """
-    found: list[dict[Path, Path]] = []
-    faults: list[str] = []
-    for pred in preds:
-        pairs = find_pairs(target, pred)
-        found.append({s.image: s.coarse for s in pairs.samples if s.image and s.coarse})
-        faults += pairs.unreadable
-        faults += [f"{path}: no prediction in {pred}" for path in pairs.unpaired_images]
-        faults += [f"{path}: no ground truth in {target}" for path in pairs.unpaired_masks]
-    shared = set.intersection(*(set(pairs) for pairs in found)) if found else set()
-    if not shared and not faults:
-        faults.append(f"{target}: expected label maps, found none")
-    root = target if target.is_dir() else target.parent
-    jobs = [
-        Job(
-            name=path.relative_to(root).with_suffix("").as_posix(),
-            target=path,
-            preds=tuple(pairs[path] for pairs in found),
-        )
-        for path in sorted(shared)
-    ]
-    return jobs, list(dict.fromkeys(faults))
-
-
-def count_jobs(
+def run_jobs(
+    function: Callable[[Job], T],
     jobs: Sequence[Job],
-    counting: Counting,
     *,
     workers: int = 1,
     progress: Callable[[int], None] | None = None,
-) -> Iterator[Counted]:
-    """Count all images, one after the other or in processes of their own.
+) -> Iterator[T]:
+    """Yield the result of every image in order, here or from processes.
 
     Args:
-        jobs: what to count.
-        counting: how.
-        workers: 1 counts in this process; more start as many.
+        function: of one image; picklable.
+        jobs: the images.
+        workers: 1 works in this process; more start as many.
         progress: called with 1 after each image.
     """
-    count = partial(count_job, counting=counting)
     if workers <= 1:
-        results: Iterator[Counted] = map(count, jobs)
-        yield from _report(results, progress)
+        yield from _report(map(function, jobs), progress)
         return
     # Spawned, not forked: a fork copies the locks of OpenCV's and BLAS's threads in any state.
     context = multiprocessing.get_context("spawn")
@@ -128,12 +81,10 @@ def count_jobs(
         remaining = iter(jobs)
         # In slices, so that neither jobs nor results of a large set pile up in the queues.
         while batch := list(islice(remaining, 16 * chunk * workers)):
-            yield from _report(pool.map(count, batch, chunksize=chunk), progress)
+            yield from _report(pool.map(function, batch, chunksize=chunk), progress)
 
 
-def _report(
-    results: Iterator[Counted], progress: Callable[[int], None] | None
-) -> Iterator[Counted]:
+def _report(results: Iterator[T], progress: Callable[[int], None] | None) -> Iterator[T]:
     for result in results:
         if progress:
             progress(1)
@@ -210,29 +161,91 @@ def _check_rgb(path: Path) -> None:
         )
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Matched:
+    """What a worker needs to draw contours, once clusters have their classes.
+
+    Attributes:
+        protocol: of the evaluation.
+        tolerance: of the contours.
+        matches: predicted id to class id, for each method.
+        cuts: the threshold of each method, or None.
+    """
+
+    protocol: Protocol
+    tolerance: float
+    matches: tuple[Mapping[int, int], ...]
+    cuts: tuple[float | None, ...]
+
+
+def score_contours(job: Job, matched: Matched) -> list[list[float]]:
+    """Return, for each method, the boundary F of every object of one image in order of label."""
+    protocol = matched.protocol
+    truth = read_target(job.target, protocol)
+    scores = []
+    for path, match, cut in zip(job.preds, matched.matches, matched.cuts, strict=True):
+        classes, target = map_labels(path, truth, protocol, match, cut)
+        found = object_boundary_f(
+            classes, target, background=protocol.background, tolerance=matched.tolerance
+        )
+        scores.append(list(found.values()))
+    return scores
+
+
+def map_labels(
+    path: Path,
+    truth: LabelMap,
+    protocol: Protocol,
+    match: Mapping[int, int],
+    cut: float | None,
+) -> tuple[LabelMap, LabelMap]:
+    """Read a prediction as classes, beside its ground truth at the protocol's size.
+
+    Args:
+        path: of the prediction.
+        truth: (H, W) ground truth as read.
+        protocol: of the evaluation.
+        match: predicted id to class id; other ids become IGNORE.
+        cut: threshold of the foreground scores, or None.
+    """
+    (labels,) = _cut_maps(path, protocol, () if cut is None else (cut,))
+    pred, target = _to_scored(labels, truth, protocol)
+    classes = np.full_like(pred, IGNORE)
+    for source in np.unique(pred).tolist():
+        classes[pred == source] = match.get(source, IGNORE)
+    return classes, target
+
+
 def _count_prediction(path: Path, target: LabelMap, counting: Counting) -> tuple[PairCounts, ...]:
     protocol = counting.protocol
-    stored = read_prediction(path, protocol)
-    maps = [stored]
-    if counting.thresholds:
-        scores = _read_scores(path, stored.shape)
-        background = protocol.background or 0
-        maps = [
-            np.where(scores < np.float32(threshold), np.int32(background), stored)
-            for threshold in counting.thresholds
-        ]
     prepared: Target | None = None
     counted = []
-    for labels in maps:
-        pred, scaled = to_protocol(labels, target, protocol.geometry)
-        if protocol.out_of_range == "dropped" and protocol.classes is not None:
-            known = (pred >= 0) & (pred < protocol.classes)
-            scaled = scaled if known.all() else np.where(known, scaled, IGNORE).astype(np.int32)
-        if prepared is None or not np.array_equal(scaled, prepared.labels):
-            width = boundary_width(scaled.shape, protocol.boundary_ratio)
-            prepared = prepare_target(scaled, Widths(width, counting.trimap))
+    for labels in _cut_maps(path, protocol, counting.thresholds):
+        pred, scored = _to_scored(labels, target, protocol)
+        if prepared is None or not np.array_equal(scored, prepared.labels):
+            width = boundary_width(scored.shape, protocol.boundary_ratio)
+            prepared = prepare_target(scored, Widths(width, counting.trimap))
         counted.append(count_pairs(pred, prepared))
     return tuple(counted)
+
+
+def _cut_maps(path: Path, protocol: Protocol, thresholds: Sequence[float]) -> list[LabelMap]:
+    """Read a prediction, and cut it at each threshold if there are any."""
+    stored = read_prediction(path, protocol)
+    if not thresholds:
+        return [stored]
+    scores = _read_scores(path, stored.shape)
+    background = np.int32(protocol.background or 0)
+    return [np.where(scores < np.float32(cut), background, stored) for cut in thresholds]
+
+
+def _to_scored(labels: LabelMap, target: LabelMap, protocol: Protocol) -> tuple[LabelMap, LabelMap]:
+    """Bring both maps to the protocol's size, and ignore what the protocol drops."""
+    pred, scored = to_protocol(labels, target, protocol.geometry)
+    if protocol.out_of_range == "dropped" and protocol.classes is not None:
+        known = (pred >= 0) & (pred < protocol.classes)
+        scored = scored if known.all() else np.where(known, scored, IGNORE).astype(np.int32)
+    return pred, scored
 
 
 def _read_scores(path: Path, hw: tuple[int, ...]) -> NDArray[np.float32]:

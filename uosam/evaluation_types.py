@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from uosam.errors import ConfigError, unknown
+from uosam.evaluation_pairs import Job
 from uosam.metrics.bootstrap import Interval
 from uosam.metrics.geometry import Geometry
 from uosam.metrics.luss import SizeRule
@@ -50,6 +51,7 @@ class EvaluateOptions:
         sizes: rule of the LUSS size buckets, before or since March 2022.
         thresholds: foreground scores to cut at, in [0, 1]; of several, the one of best mIoU wins.
         trimap: half-widths of trimap bands in pixels.
+        boundary_f: tolerance of the DAVIS boundary F, or None; it reads all files once more.
         match: predicted id to class id, given instead of found.
         resamples: draws of the bootstrap; 0 leaves intervals out.
         level: part of the draws that an interval covers.
@@ -66,6 +68,7 @@ class EvaluateOptions:
     sizes: SizeRule = "current"
     thresholds: tuple[float, ...] = ()
     trimap: tuple[int, ...] = ()
+    boundary_f: float | None = None
     match: Mapping[int, int] | None = None
     resamples: int = 1000
     level: float = 0.95
@@ -92,6 +95,10 @@ class EvaluateOptions:
             )
         if any(width < 1 for width in self.trimap):
             raise ConfigError(f"trimap widths must be 1 pixel or more, got {min(self.trimap)}")
+        for name in ("boundary_ratio", "boundary_f"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ConfigError(f"{name} must be above 0, got {value}")
         if self.resamples < 0 or self.workers < 1 or not 0 < self.level < 1:
             raise ConfigError(
                 "resamples must be 0 or more, workers 1 or more and level between 0 and 1, got "
@@ -159,7 +166,8 @@ class Evaluation:
     Attributes:
         options: as asked.
         protocol: as resolved.
-        images: names of the scored images.
+        target: folder or file of the ground truth.
+        jobs: the scored images, in order of name.
         methods: in the order given.
         comparisons: every method but the first against the first.
         notes: what a reader of the numbers must know.
@@ -167,7 +175,13 @@ class Evaluation:
 
     options: EvaluateOptions
     protocol: Protocol
-    images: tuple[str, ...]
+    target: Path
+    jobs: tuple[Job, ...]
     methods: tuple[MethodResult, ...]
     comparisons: tuple[Comparison, ...]
     notes: tuple[str, ...]
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """Names of the scored images."""
+        return tuple(job.name for job in self.jobs)

@@ -20,6 +20,7 @@ TITLES = {
     "F_beta": "F-beta",
     "object_IoU": "object IoU",
     "object_boundary_IoU": "object boundary IoU",
+    "object_boundary_F": "object boundary F",
 }
 """Names of scores in tables; others are printed as they are."""
 

@@ -142,7 +142,7 @@ def _sizes(pred: Path, images: Path | None, faults: list[str]) -> dict[Path, Pat
     if images is None:
         return {}
     pairs = find_pairs(images, pred)
-    faults += pairs.unreadable
+    faults += [f"{path}: {why}" for path, why in pairs.unreadable.items()]
     faults += [f"{path}: no mask in {pred}" for path in pairs.unpaired_images]
     faults += [f"{path}: no image in {images}" for path in pairs.unpaired_masks]
     return {s.coarse: s.image for s in pairs.samples if s.coarse and s.image}

@@ -54,6 +54,10 @@ def command(
     trimap: Annotated[
         str | None, typer.Option(metavar="W,W,...", help="Also mIoU within W pixels of contours.")
     ] = None,
+    boundary_f: Annotated[
+        float | None,
+        typer.Option(metavar="TOLERANCE", help="Also boundary F of objects (DAVIS: 0.008)."),
+    ] = None,
     resamples: Annotated[
         int, typer.Option(help="Draws of the bootstrap; 0 for no intervals.")
     ] = 1000,
@@ -150,6 +154,7 @@ def command(
         boundary_ratio=boundary_ratio,
         thresholds=_thresholds(threshold, sweep),
         trimap=_widths(trimap),
+        boundary_f=boundary_f,
         match=read_match(match) if match else None,
         resamples=resamples,
         workers=workers,

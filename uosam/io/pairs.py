@@ -32,7 +32,7 @@ class Pairs:
     unreadable: dict[str, str] = field(default_factory=dict)
 
 
-def find_pairs(images: Path, masks: Path) -> Pairs:
+def find_pairs(images: Path, masks: Path, *, image_suffixes: Iterable[str] | None = None) -> Pairs:
     """Pair the pictures below one folder with the masks below another.
 
     A pair agrees, in this order, in relative path up to the last dot; in relative path up to the
@@ -40,6 +40,12 @@ def find_pairs(images: Path, masks: Path) -> Pairs:
     name alone, again up to the last and then the first dot. Hidden files are passed over, and so is
     a ``.npy`` beside a PNG of the same name (PASS's logit map). If both are the same folder, PNG
     and array files are masks and the rest pictures. Two files are paired directly.
+
+    Args:
+        images: folder (or file) of the pictures.
+        masks: folder (or file) of the masks.
+        image_suffixes: endings to take in the first folder in place of those of pictures, to pair
+            masks with masks.
 
     Raises:
         InputError: a folder is missing or cannot be listed, or two files claim the same partner.
@@ -49,9 +55,9 @@ def find_pairs(images: Path, masks: Path) -> Pairs:
         return Pairs(samples=[sample])
     unreadable: dict[str, str] = {}
     mask_files = _without_logit_maps(_list_files(masks, MASK_SUFFIXES, unreadable))
-    image_suffixes: Iterable[str] = IMAGE_SUFFIXES
-    if images.resolve() == masks.resolve():
-        image_suffixes = set(IMAGE_SUFFIXES) - set(MASK_SUFFIXES)
+    if image_suffixes is None:
+        same = images.resolve() == masks.resolve()
+        image_suffixes = set(IMAGE_SUFFIXES) - set(MASK_SUFFIXES) if same else IMAGE_SUFFIXES
     image_files = _list_files(images, image_suffixes, unreadable)
 
     keys: list[Callable[[PurePosixPath], str]] = [_path_last_dot, _path_first_dot]

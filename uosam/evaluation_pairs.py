@@ -1,0 +1,112 @@
+"""Which prediction belongs to which ground truth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from uosam.io.pairs import find_pairs
+from uosam.io.stored import MASK_SUFFIXES
+from uosam.metrics.protocols import Stored
+
+_CITYSCAPES_TARGET = "_gtFine_labelIds.png"
+_CITYSCAPES_ENDINGS = ("_gtFine_labelIds", "_leftImg8bit")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One image of an evaluation.
+
+    Attributes:
+        name: relative path of the ground truth without suffix.
+        target: the ground truth.
+        preds: the prediction of each method.
+    """
+
+    name: str
+    target: Path
+    preds: tuple[Path, ...]
+
+
+def find_jobs(
+    preds: Sequence[Path], target: Path, stored: Stored = "ids"
+) -> tuple[list[Job], list[str]]:
+    """Pair the files of every method with the ground truth.
+
+    Cityscapes keeps other files beside its ``*_gtFine_labelIds.png``; only these are taken, and
+    city_000_000 is the same image with either of the data set's endings or none.
+
+    Args:
+        preds: folder or file of each method.
+        target: folder or file of the ground truth.
+        stored: of the protocol.
+
+    Returns:
+        The images that every method has, in order of name, and a line for each missing or extra
+        prediction and each folder that cannot be listed.
+
+    Raises:
+        InputError: a folder is missing or two files claim the same partner.
+    """
+    found: list[dict[Path, Path]] = []
+    faults: list[str] = []
+    cityscapes = stored == "cityscapes" and target.is_dir()
+    cityscapes = cityscapes and any(target.rglob(f"*{_CITYSCAPES_TARGET}"))
+    for pred in preds:
+        if cityscapes:
+            matched, missing, extra, unreadable = _pair_cityscapes(pred, target)
+        else:
+            pairs = find_pairs(target, pred, image_suffixes=MASK_SUFFIXES)
+            matched = {s.image: s.coarse for s in pairs.samples if s.image and s.coarse}
+            missing, extra = pairs.unpaired_images, pairs.unpaired_masks
+            unreadable = [f"{path}: {why}" for path, why in pairs.unreadable.items()]
+        found.append(matched)
+        faults += unreadable
+        faults += [f"{path}: no prediction in {pred}" for path in missing]
+        faults += [f"{path}: no ground truth in {target}" for path in extra]
+    shared = set.intersection(*(set(matched) for matched in found)) if found else set()
+    if not shared and not faults:
+        faults.append(f"{target}: expected label maps, found none")
+    root = target if target.is_dir() else target.parent
+    jobs = [
+        Job(
+            name=path.relative_to(root).with_suffix("").as_posix(),
+            target=path,
+            preds=tuple(matched[path] for matched in found),
+        )
+        for path in sorted(shared)
+    ]
+    return jobs, list(dict.fromkeys(faults))
+
+
+def _pair_cityscapes(
+    pred: Path, target: Path
+) -> tuple[dict[Path, Path], list[Path], list[Path], list[str]]:
+    """Pair by name without the data set's endings, in whatever folders the files lie."""
+    targets = {_image_id(path): path for path in sorted(target.rglob(f"*{_CITYSCAPES_TARGET}"))}
+    masks = [p for p in sorted(pred.rglob("*")) if p.suffix.lower() in MASK_SUFFIXES]
+    matched: dict[Path, Path] = {}
+    extra, twice = [], []
+    for mask in masks:
+        truth = targets.get(_image_id(mask))
+        if truth is None:
+            extra.append(mask)
+        elif truth in matched:
+            twice.append(f"{mask}: {matched[truth]} is of the same image; remove one")
+        else:
+            matched[truth] = mask
+    missing = [path for path in targets.values() if path not in matched]
+    return matched, missing, extra, twice
+
+
+def _image_id(path: Path) -> str:
+    """Return the name without suffix and without the data set's ending.
+
+    >>> _image_id(Path("a/ulm_000_001_gtFine_labelIds.png"))
+    'ulm_000_001'
+    """
+    name = path.stem
+    for ending in _CITYSCAPES_ENDINGS:
+        name = name.removesuffix(ending)
+    return name

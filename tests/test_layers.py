@@ -40,6 +40,8 @@ ROOMS = {
     "evaluation_types": "evaluate",
     "evaluation_files": "evaluate",
     "evaluation_export": "evaluate",
+    "evaluation_gallery": "evaluate",
+    "evaluation_pairs": "evaluate",
     "scores_report": "evaluate",
     "submit": "evaluate",
 }

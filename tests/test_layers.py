@@ -43,6 +43,8 @@ ROOMS = {
     "evaluation_gallery": "evaluate",
     "evaluation_pairs": "evaluate",
     "scores_report": "evaluate",
+    "demo": "evaluate",
+    "demo_sheet": "evaluate",
     "submit": "evaluate",
 }
 TORCH_ROOMS = {"backends", "training"}

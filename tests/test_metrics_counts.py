@@ -7,7 +7,7 @@ import pytest
 
 from tests import metric_oracles as oracle
 from uosam.metrics import counts as c
-from uosam.metrics.counts import Widths, collect, count_pairs, prepare_target
+from uosam.metrics.counts import Widths, collect, count_pairs, prepare_target, scored_rows
 
 
 @pytest.mark.parametrize("ignore", [0.0, 0.3])
@@ -29,9 +29,11 @@ def test_counts_equal_counting_pixels(ignore):
                 here = (pred == p) & (target == t)
                 if here.any():
                     rows[int(p), int(t)] = [int((here & flag).sum()) for flag in flags]
-        found = list(zip(pairs.pred.tolist(), pairs.target.tolist(), strict=True))
+        assert set(pairs.pred.tolist()) == set(np.unique(pred).tolist())
+        table = scored_rows(collect([("", pairs)]))
+        found = list(zip(table.pred.tolist(), table.target.tolist(), strict=True))
         assert sorted(found) == sorted(rows)
-        for key, row in zip(found, pairs.counts.tolist(), strict=True):
+        for key, row in zip(found, table.counts.tolist(), strict=True):
             # Boundaries of "no class" enter no score; at ignored pixels they are not defined.
             used = range(len(row)) if key[0] >= 0 else (c.PIXELS, c.TARGET_EDGE, 6, 7)
             assert [row[k] for k in used] == [rows[key][k] for k in used]
@@ -63,7 +65,8 @@ def test_an_image_without_a_scored_pixel_has_no_rows_but_a_name():
     pairs = count_pairs(np.zeros((4, 5), np.int32), prepare_target(nothing, Widths(1)))
     table = collect([("b", pairs), ("a", pairs)])
     assert table.names == ("a", "b")
-    assert len(table.pred) == 0
+    assert len(scored_rows(table).pred) == 0
+    assert not table.counts.any()
     assert collect([]).counts.shape == (0, c.TRIMAP)
 
 

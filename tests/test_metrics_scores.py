@@ -134,6 +134,21 @@ def test_presence_matching_counts_images_not_pixels():
     assert summary.match == Match(classes={0: 0, 1: 1, 2: 2}, ambiguous=())
 
 
+def test_presence_anywhere_also_looks_at_ignored_pixels():
+    maps = [
+        (np.array([[1, 0, 2]], np.int32), np.array([[1, 0, -1]], np.int32)),
+        (np.array([[0, 0, 2]], np.int32), np.array([[1, 0, -1]], np.int32)),
+    ]
+    settings = {"classes": 3, "solver": "munkres-3", "absent": "zero"}
+    for matching, classes, accuracy in (
+        ("presence", {0: 0, 1: 1, 2: 2}, 3 / 4),
+        ("presence-anywhere", {0: 0, 1: 2, 2: 1}, 2 / 4),
+    ):
+        found, summary = scores_of(maps, Protocol(title="", matching=matching, **settings))
+        assert summary.match.classes == classes
+        assert found["pixel_accuracy"] == accuracy  # ignored pixels enter no score
+
+
 def test_cluster_rows_stand_at_the_cluster():
     pred = np.array([[1, 1, 0, 0]], np.int32)
     target = np.array([[0, 0, 1, 0]], np.int32)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from uosam.errors import InputError, UosamError
 from uosam.evaluation_pairs import Job
-from uosam.io.codecs import read_labels
+from uosam.io.codecs import LabelFile, read_labels
 from uosam.metrics.boundary import boundary_width
 from uosam.metrics.contour import object_boundary_f
 from uosam.metrics.counts import PairCounts, Target, Widths, count_pairs, prepare_target
@@ -121,28 +121,28 @@ def read_target(path: Path, protocol: Protocol) -> LabelMap:
     Raises:
         InputError: the file cannot be read, is of the wrong mode, or holds ids out of range.
     """
-    target = decode_target(read_labels(path).labels, protocol.stored)
+    file = read_labels(path)
+    _check_mode(path, file, protocol)
+    target = decode_target(file.labels, protocol.stored)
     if protocol.classes is not None and target.size and target.max() >= protocol.classes:
         raise InputError(
             f"{path}: ground-truth ids must be 0 to {protocol.classes - 1}, got {target.max()}; "
             "choose the --protocol of this data set"
         )
-    if protocol.luss:
-        _check_rgb(path)
     return target
 
 
 def read_prediction(path: Path, protocol: Protocol) -> LabelMap:
-    """Read a prediction as it was stored; only ground truth can ignore pixels in LUSS.
+    """Read a prediction as it was stored; in LUSS only ground truth can ignore pixels.
 
     Raises:
         InputError: the file cannot be read, is of the wrong mode, or holds ids out of range.
     """
-    if protocol.luss:
-        _check_rgb(path)
-    pred = read_labels(path, ignore=None).labels if protocol.luss else read_labels(path).labels
+    file = read_labels(path, ignore=None if protocol.luss else "default")
+    _check_mode(path, file, protocol)
+    pred = file.labels
     if protocol.out_of_range == "error" and protocol.classes is not None:
-        strange = np.unique(pred[(pred >= protocol.classes) | ((pred < 0) & protocol.luss)])
+        strange = np.unique(pred[pred >= protocol.classes])
         if len(strange):
             shown = ", ".join(map(str, strange[:5])) + (", ..." if len(strange) > 5 else "")
             raise InputError(
@@ -151,13 +151,11 @@ def read_prediction(path: Path, protocol: Protocol) -> LabelMap:
     return pred
 
 
-def _check_rgb(path: Path) -> None:
-    from uosam.io.stored import read_stored
-
-    codec = read_stored(path).codec
-    if codec != "luss":
+def _check_mode(path: Path, file: LabelFile, protocol: Protocol) -> None:
+    if protocol.luss and file.spec.codec != "luss":
         raise InputError(
-            f"{path}: LUSS masks must be RGB PNG with id = R + 256 G, got a file of kind {codec!r}"
+            f"{path}: LUSS masks must be RGB PNG with id = R + 256 G, got a file of kind "
+            f"{file.spec.codec!r}"
         )
 
 

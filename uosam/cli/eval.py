@@ -65,7 +65,8 @@ def command(
     matching: Annotated[
         str | None,
         typer.Option(
-            help="Clusters to classes: none, presence, pixels or iou.", rich_help_panel=_KNOBS
+            help="none, presence, presence-anywhere, pixels or iou.",
+            rich_help_panel=_KNOBS,
         ),
     ] = None,
     solver: Annotated[

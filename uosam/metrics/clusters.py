@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 
-from uosam.metrics.counts import PIXELS, Ids, PairTable
+from uosam.metrics.counts import PIXELS, Ids, PairTable, scored_rows
 from uosam.metrics.matching import Solver, ambiguous_rows, assign
 from uosam.metrics.protocols import Matching
 from uosam.metrics.scores import label_index
@@ -37,20 +37,23 @@ def find_match(
     Args:
         table: counts of all images.
         labels: sorted class ids.
-        matching: "presence" fixes the background and counts images; "pixels" and "iou" let the
-            background compete like any class, as the published codes do.
+        matching: those by presence fix the background and count images; "pixels" and "iou" let
+            the background compete like any class, as the published codes do.
         solver: which optimum is taken.
         background: id of the background, or None.
     """
     if matching == "none":
         return Match(classes={int(label): int(label) for label in labels})
-    fixed = {background: background} if matching == "presence" and background is not None else {}
+    if matching != "presence-anywhere":
+        table = scored_rows(table)
+    by_image = matching in ("presence", "presence-anywhere")
+    fixed = {background: background} if by_image and background is not None else {}
     scored = table.pred >= 0
     known = np.union1d(labels, table.pred[scored]).astype(np.int32)
     sources = known[~np.isin(known, list(fixed))]
     targets = labels[~np.isin(labels, list(fixed))]
     gain: NDArray[np.int64] | NDArray[np.float64]
-    if matching == "presence":
+    if by_image:
         gain = presence_gain(table, sources, targets)
     else:
         gain = shared = pixel_gain(table, sources, targets)
@@ -74,7 +77,7 @@ def find_match(
 
 
 def presence_gain(table: PairTable, sources: Ids, targets: Ids) -> NDArray[np.int64]:
-    """Count for every cluster and class the images in which both have a scored pixel.
+    """Count for every cluster and class the images that have both.
 
     Args:
         table: counts of all images.

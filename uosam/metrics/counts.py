@@ -43,6 +43,9 @@ class Widths(NamedTuple):
 class PairCounts:
     """Scored pixels of one image, a row for each pair of labels that meets.
 
+    A predicted label that has ignored pixels only stands in a row of its own with target IGNORE
+    and no counts, for matchings that look at whole images.
+
     Attributes:
         pred: (n,) predicted label; IGNORE where the prediction names none.
         target: (n,) ground-truth label.
@@ -157,6 +160,24 @@ def collect(images: Iterable[tuple[str, PairCounts]]) -> PairTable:
     )
 
 
+def scored_rows(table: PairTable) -> PairTable:
+    """Leave out the rows of predicted labels that have ignored pixels only.
+
+    >>> pairs = count_pairs(np.array([[0, 7]], np.int32),
+    ...                     prepare_target(np.array([[0, -1]], np.int32), Widths(1)))
+    >>> scored_rows(collect([("a", pairs)])).pred.tolist()
+    [0]
+    """
+    keep = table.target != IGNORE
+    return PairTable(
+        names=table.names,
+        image=table.image[keep],
+        pred=table.pred[keep],
+        target=table.target[keep],
+        counts=table.counts[keep],
+    )
+
+
 def _trimap_level(target: LabelMap, trimap: Sequence[int]) -> NDArray[np.uint8]:
     """Return the index of the narrowest band that holds a pixel, ``len(trimap)`` for none.
 
@@ -175,7 +196,9 @@ def _count_runs(pred: Ids, target: Ids, flags: NDArray[np.uint8], bands: int) ->
     change |= flags[1:] != flags[:-1]
     starts = np.concatenate([[0], np.flatnonzero(change) + 1])
     lengths = np.diff(starts, append=len(pred))
-    starts, lengths = starts[target[starts] != IGNORE], lengths[target[starts] != IGNORE]
+    scored = target[starts] != IGNORE
+    unscored = pred[starts[~scored]]
+    starts, lengths = starts[scored], lengths[scored]
     pred_ids, pred_index = _unique(pred[starts])
     target_ids, target_index = _unique(target[starts])
     kinds = 8 * (bands + 1)
@@ -184,10 +207,17 @@ def _count_runs(pred: Ids, target: Ids, flags: NDArray[np.uint8], bands: int) ->
     joint = np.bincount(code, lengths, minlength=len(pred_ids) * len(target_ids) * kinds)
     counts = (joint.reshape(-1, kinds) @ _columns(bands)).astype(np.int64)
     meet = np.flatnonzero(counts[:, PIXELS])
+    width = max(1, len(target_ids))
+    pairs = PairCounts(
+        pred=pred_ids[meet // width], target=target_ids[meet % width], counts=counts[meet]
+    )
+    hidden = np.setdiff1d(unscored, pred_ids).astype(np.int32) if len(unscored) else unscored
+    if not len(hidden):
+        return pairs
     return PairCounts(
-        pred=pred_ids[meet // max(1, len(target_ids))],
-        target=target_ids[meet % max(1, len(target_ids))],
-        counts=counts[meet],
+        pred=np.concatenate([pairs.pred, hidden]),
+        target=np.concatenate([pairs.target, np.full(len(hidden), IGNORE, np.int32)]),
+        counts=np.concatenate([counts[meet], np.zeros((len(hidden), counts.shape[1]), np.int64)]),
     )
 
 

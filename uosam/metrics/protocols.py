@@ -14,10 +14,14 @@ from uosam.metrics.matching import Solver
 from uosam.metrics.scores import Absent
 from uosam.structures import IGNORE, LabelMap
 
-Matching = Literal["none", "presence", "pixels", "iou"]
-"""How clusters are given classes. none: ids are classes already. presence: by the number of images
-that have both. pixels: by shared pixels. iou: by summed IoU, and if there are more clusters than
-classes each cluster goes to the class of largest IoU (many-to-one)."""
+Matching = Literal["none", "presence", "presence-anywhere", "pixels", "iou"]
+"""How clusters are given classes.
+
+none: ids are classes already. presence: by the number of images that have both in scored pixels, as
+the LUSS evaluators count. presence-anywhere: the prediction may be in ignored pixels, as for the
+match.json that PASS's inference writes. pixels: by shared pixels. iou: by summed IoU, and if there
+are more clusters than classes each cluster goes to the class of largest IoU (many-to-one).
+"""
 
 Stored = Literal["ids", "voc", "coco-fine", "cityscapes"]
 """What ground-truth files hold. ids: classes. voc: ids above 20 are ignored. coco-fine: the 182

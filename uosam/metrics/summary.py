@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from uosam.metrics.clusters import Match, find_match
-from uosam.metrics.counts import PIXELS, TRIMAP, Ids, PairTable
+from uosam.metrics.counts import PIXELS, TRIMAP, Ids, PairTable, scored_rows
 from uosam.metrics.luss import SizeRule, f_beta, image_accuracy, size_scores
 from uosam.metrics.objects import ObjectTable, object_table
 from uosam.metrics.protocols import Protocol
@@ -67,9 +67,10 @@ class Summary:
 
 
 def class_labels(protocol: Protocol, tables: Sequence[PairTable]) -> Ids:
-    """Return the sorted class ids: the protocol's, or else all that occur."""
+    """Return the sorted class ids: the protocol's, or else all that occur in scored pixels."""
     if protocol.classes is not None:
         return np.arange(protocol.classes, dtype=np.int32)
+    tables = [scored_rows(table) for table in tables]
     found = [side[side >= 0] for table in tables for side in (table.pred, table.target)]
     return np.unique(np.concatenate([np.empty(0, np.int32), *found])).astype(np.int32)
 
@@ -95,6 +96,7 @@ def summarise(
     """
     if match is None:
         match = find_match(table, labels, protocol.matching, protocol.solver, protocol.background)
+    table = scored_rows(table)
     sources = np.array(sorted(match.classes), np.int32)
     targets = np.array([match.classes[int(source)] for source in sources], np.int32)
     found = label_index(sources, table.pred)

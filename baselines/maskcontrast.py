@@ -11,7 +11,10 @@ and the prototypes are clustered. Every picture therefore has one object class.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -28,7 +31,8 @@ from baselines.resnet import build_resnet, stages
 from uosam.backends.device import choose_device
 from uosam.backends.restricted_pickle import read_checkpoint
 from uosam.backends.state_dict import entry, fill, take, tensors
-from uosam.errors import InputError
+from uosam.errors import BackendError, InputError
+from uosam.io.images import read_image
 from uosam.structures import Floats, Image
 
 SIDE = 512
@@ -65,6 +69,42 @@ def load(path: str | Path, *, device: str = "auto") -> MaskContrast:
     )
 
 
+def load_fitted(
+    path: str | Path,
+    *,
+    pictures: Sequence[Path] = (),
+    clusters: str | Path | None = None,
+    seed: int = SEED,
+    device: str = "auto",
+) -> Callable[[Image], Floats]:
+    """Load a checkpoint and the clusters of a set, or make them from its pictures.
+
+    Args:
+        path: as for ``load``.
+        pictures: the set; pictures that cannot be read are left out.
+        clusters: file of ``Clusters.save``, in place of pictures.
+        seed: of the clustering.
+        device: "auto" or a torch device.
+
+    Returns:
+        A function from (H, W, 3) RGB to (K + 1, H, W) scores; see ``MaskContrast.scores``.
+
+    Raises:
+        BackendError: a file is missing, damaged or of another model.
+        InputError: there are too few pictures.
+    """
+    model = load(path, device=device)
+    if clusters is not None:
+        return partial(model.scores, clusters=read_clusters(Path(clusters)))
+    prototypes = []
+    for picture in pictures:
+        # What cannot be read is reported when its turn to be labelled comes.
+        with suppress(InputError):
+            prototypes.append(model.prototype(read_image(picture)))
+    stacked = np.stack(prototypes) if prototypes else np.zeros((0, COMPONENTS), np.float32)
+    return partial(model.scores, clusters=cluster(stacked, seed=seed))
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Clusters:
     """What turns a prototype into a class.
@@ -85,6 +125,26 @@ class Clusters:
         """Return (K,) distances of an (E,) prototype to the centres."""
         whitened = (prototype - self.mean) @ self.whitening
         return np.asarray(np.linalg.norm(self.centres - whitened, axis=1), np.float32)
+
+    def save(self, path: Path) -> None:
+        """Write an ``.npz`` that ``read_clusters`` reads."""
+        np.savez(path, **vars(self))
+
+
+def read_clusters(path: Path) -> Clusters:
+    """Read clusters from a file.
+
+    Raises:
+        BackendError: the file is missing or holds something else.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return Clusters(**{name: file[name] for name in file.files})
+    except (OSError, ValueError, EOFError, TypeError, AttributeError) as error:
+        raise BackendError(
+            f"{path} must be an .npz of clusters, got {type(error).__name__}; make one with "
+            "Clusters.save"
+        ) from error
 
 
 def cluster(prototypes: Floats, *, clusters: int = CLUSTERS, seed: int = SEED) -> Clusters:

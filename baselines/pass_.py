@@ -34,6 +34,10 @@ LARGE = 1000
 THRESHOLDS = {50: 0.41, 300: 0.40, 919: 0.37}
 """Published attention below which a pixel is background, by number of classes."""
 
+SOFTNESS = 0.07
+"""Scores of pixel attention are divided by this temperature of PASS's distance matching, so that a
+softmax over them tells likely clusters from unlikely ones; the argmax does not depend on it."""
+
 _TRAINING_ONLY = ("prototypes.", "projection_head.", "projection.", "fbg.", "last_layer.")
 
 
@@ -173,8 +177,9 @@ class PixelAttention:
         mask = enlarge(self.attend(features).mean(1, keepdim=True), hw)
         lack = self.threshold - mask
         # A pixel at the threshold itself is foreground.
-        lack[lack == 0] = -np.finfo(np.float32).tiny
-        return np.concatenate([lack, lag])
+        lack[lack == 0] = -np.finfo(np.float32).eps
+        scores: Floats = np.concatenate([lack, lag]) / np.float32(SOFTNESS)
+        return scores
 
     def features(self, pixels: torch.Tensor) -> torch.Tensor:
         """Map (1, 3, h, w) pixels to (1, D, h / 8, w / 8): the last stage, enlarged four times."""

@@ -37,6 +37,8 @@ ROOMS = {
     "manifest": "engine",
     "task": "engine",
     "summary": "engine",
+    "coarse": "engine",
+    "coarse_task": "engine",
     "evaluation_types": "evaluate",
     "evaluation_files": "evaluate",
     "evaluation_export": "evaluate",

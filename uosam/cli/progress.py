@@ -13,13 +13,14 @@ from uosam.task import Outcome
 
 @contextmanager
 def show_progress(
-    total: int, console: Console | None = None
+    total: int, console: Console | None = None, *, verb: str = "refining"
 ) -> Iterator[Callable[[Outcome], None]]:
     """Yield a function that is called with every outcome and shows it on standard error.
 
     Args:
         total: number of samples.
         console: where to draw; standard error if None.
+        verb: what is being done, before the bar.
     """
     console = console or Console(stderr=True, highlight=False)
     if not console.is_terminal:
@@ -34,7 +35,7 @@ def show_progress(
         yield print_line
         return
     columns = (
-        TextColumn("refining"),
+        TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
@@ -42,7 +43,7 @@ def show_progress(
         TextColumn("left"),
     )
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task("refining", total=total, rate="")
+        task = progress.add_task(verb, total=total, rate="")
         worked = 0
 
         def advance(outcome: Outcome) -> None:

@@ -1,0 +1,103 @@
+"""``uosam coarse``: a folder of pictures in, the masks of a USS model out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    images: Annotated[Path, typer.Argument(help="Folder of pictures.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="Folder for masks.", show_default=False)],
+    model: Annotated[
+        str,
+        typer.Option(
+            help="cause, maskcontrast, pass, picie, smooseg, stego, or module:function.",
+            show_default=False,
+        ),
+    ],
+    checkpoint: Annotated[str, typer.Option(help="Weights of the model.", show_default=False)],
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    scores: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Write float16 class scores there, which refine can use."),
+    ] = None,
+    compress: Annotated[
+        bool, typer.Option("--compress", help="Write scores as .npz instead of .npy.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace results of other settings.")
+    ] = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-s", "--set", metavar="NAME=VALUE", help="A setting of the model. Repeatable."
+        ),
+    ] = None,
+) -> None:
+    """Label IMAGES with an unsupervised segmentation model into OUT.
+
+    Masks are written as the model's community does: PASS as R + 256 G, others as grey ids.
+    CAUSE, PiCIE, SmooSeg and STEGO have no background: refine with --background none.
+    A run that was stopped goes on where it stopped.
+
+    uosam coarse photos masks --model pass --checkpoint pass50_finetuning.pth.tar
+
+    uosam coarse photos masks --model stego --checkpoint cocostuff27.ckpt -s crf=true
+    """
+    import sys
+
+    from uosam.cli.progress import show_progress
+    from uosam.coarse import find_pictures, label_folder
+    from uosam.coarse_task import CoarseOptions
+
+    options = CoarseOptions(
+        model=model,
+        checkpoint=checkpoint,
+        device=device,
+        settings=_parse(settings or []),
+        scores=scores,
+        compress=compress,
+        overwrite=overwrite,
+    )
+    # As "python -m" does: a model's code may lie where one works, as baselines/ in a checkout.
+    sys.path.append(str(Path.cwd()))
+    samples, unreadable = find_pictures(images)
+    try:
+        with show_progress(len(samples), verb="labelling") as on_outcome:
+            run = label_folder(samples, out, options, unreadable=unreadable, on_outcome=on_outcome)
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command goes on from here", err=True)
+        raise typer.Exit(130) from None
+    earlier = f" ({run.skipped} by an earlier run)" if run.skipped else ""
+    typer.echo(f"labelled  {run.labelled}{earlier}\nfailed    {len(run.failures)}")
+    for name, reason in run.failures.items():
+        typer.echo(f"failed: {name}: {reason}".encode(errors="backslashreplace").decode())
+    if run.failures:
+        raise typer.Exit(1)
+
+
+def _parse(settings: list[str]) -> dict[str, object]:
+    """Turn NAME=VALUE texts into values as YAML reads them.
+
+    Raises:
+        ConfigError: a text has no "=", or its value is not YAML.
+    """
+    import yaml
+
+    from uosam.errors import ConfigError
+
+    parsed: dict[str, object] = {}
+    for text in settings:
+        name, equals, value = text.partition("=")
+        try:
+            parsed[name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(
+                f"-s {text!r} must be NAME=VALUE, got a value YAML cannot read"
+            ) from error
+        if not equals or not name.isidentifier():
+            raise ConfigError(f"-s must be NAME=VALUE, got {text!r}")
+    return parsed

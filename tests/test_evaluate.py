@@ -301,13 +301,20 @@ def test_tables_have_known_suffixes(folders, tmp_path):
 
 def test_bad_side_files(tmp_path):
     bad = tmp_path / "match.json"
-    for text in ("[1]", "{", '{"a": 1}', '{"1": null}'):
+    for text in ("[1]", "{", '{"methods": [1, 2]}', '{"a": 1}', '{"1": null}'):
         bad.write_text(text)
         with pytest.raises(InputError, match="a matching must be a JSON object"):
             read_match(bad)
     bad.write_bytes(b"\xff\xfe\xfa")
     with pytest.raises(InputError, match="expected a text file of class names"):
         read_class_names(bad)
+
+
+def test_a_matching_can_come_from_an_evaluation(folders, tmp_path):
+    options = EvaluateOptions(matching="pixels", resamples=0)
+    result = evaluate([folders / "a"], folders / "gt", options)
+    (tmp_path / "o.json").write_text(to_json(result))
+    assert read_match(tmp_path / "o.json") == dict(result.methods[0].summary.match.classes)
 
 
 def test_methods_are_named_where_paths_differ(tmp_path):

@@ -92,18 +92,21 @@ def evaluate(
 
 
 def read_match(path: Path) -> dict[int, int]:
-    """Read a ``match.json``: predicted id to class id, as the LUSS tools write it.
+    """Read a matching: a ``match.json`` of the LUSS tools, or what ``uosam eval --json`` wrote.
 
     Raises:
-        InputError: the file is no JSON object of whole numbers.
+        InputError: the file is no JSON object of whole numbers, or an evaluation of several methods.
     """
     try:
         stored = json.loads(path.read_text("utf-8"))
+        if isinstance(stored, dict) and "methods" in stored:
+            (method,) = stored["methods"]
+            stored = method["match"]
         return {int(pred): int(target) for pred, target in stored.items()}
-    except (OSError, ValueError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
         raise InputError(
             f"{path}: a matching must be a JSON object from predicted id to class id, such as "
-            f'{{"1": 7}}, got {error}'
+            f'{{"1": 7}}, or an evaluation of one method, got {error}'
         ) from error
 
 

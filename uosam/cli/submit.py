@@ -19,7 +19,7 @@ def command(
     link: Annotated[str, typer.Option(help="Paper or project.")],
     description: Annotated[str, typer.Option(help="One line.")],
     match: Annotated[
-        Path | None, typer.Option(help="match.json, found on the validation images.")
+        Path | None, typer.Option(help="Matching found on the validation images.")
     ] = None,
     images: Annotated[
         Path | None, typer.Option(help="Folder of the test images, to check names and sizes.")
@@ -31,8 +31,8 @@ def command(
     """Check predictions of the ImageNet-S test images and pack them for its servers.
 
     Masks sharpened with a segmenter that learnt from masks, such as SAM, belong to the server
-    track that allows extra data. Write "uosam eval --json" of the validation images first: its
-    "match" is the match.json.
+    track that allows extra data. Find the matching with "uosam eval --json" on the validation
+    images: --match takes that file, too.
     """
     from uosam.evaluate import read_match
     from uosam.submit import Method, submit

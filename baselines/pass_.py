@@ -178,8 +178,7 @@ class PixelAttention:
         lack = self.threshold - mask
         # A pixel at the threshold itself is foreground.
         lack[lack == 0] = -np.finfo(np.float32).eps
-        scores: Floats = np.concatenate([lack, lag]) / np.float32(SOFTNESS)
-        return scores
+        return np.asarray(np.concatenate([lack, lag]) / SOFTNESS, np.float32)
 
     def features(self, pixels: torch.Tensor) -> torch.Tensor:
         """Map (1, 3, h, w) pixels to (1, D, h / 8, w / 8): the last stage, enlarged four times."""

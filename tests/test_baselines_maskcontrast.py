@@ -4,11 +4,21 @@ import numpy as np
 import pytest
 import torch
 from golden import agree, close, crc, picture, uss_state
+from PIL import Image
 
-from baselines.maskcontrast import SALIENT, Clusters, cluster, load, prototype_of
+from baselines import maskcontrast
+from baselines.maskcontrast import (
+    SALIENT,
+    Clusters,
+    cluster,
+    load,
+    load_fitted,
+    prototype_of,
+    read_clusters,
+)
 from baselines.pictures import normalise
 from baselines.resnet import stages
-from uosam.errors import InputError
+from uosam.errors import BackendError, InputError
 
 SETTINGS = [((120, 160), 61, 20), ((150, 110), 62, 35), ((96, 128), 63, 8),
             ((130, 131), 64, 50), ((100, 180), 65, 64), ((140, 100), 66, 14)]  # fmt: skip
@@ -120,6 +130,48 @@ def test_scores_have_the_published_map_as_argmax(model, monkeypatch):
 def test_nothing_salient_has_no_direction():
     zeros = prototype_of(np.ones((3, 2, 2), np.float32), np.zeros((2, 2), np.float32))
     assert zeros.tolist() == [0, 0, 0]
+
+
+def test_clusters_are_made_from_pictures_or_read(monkeypatch, tmp_path):
+    class Model:
+        """Its prototype is the first column of the picture."""
+
+        def prototype(self, image):
+            return image[:, 0, 0].astype(np.float32)
+
+        def scores(self, image, clusters):
+            return clusters.distances(self.prototype(image))
+
+    monkeypatch.setattr(maskcontrast, "load", lambda path, device: Model())
+    rng = np.random.default_rng(0)
+    paths = [tmp_path / f"{i}.png" for i in range(60)]
+    pictures = rng.integers(0, 256, (60, 32, 3, 3), np.uint8)
+    for path, image in zip(paths, pictures, strict=True):
+        Image.fromarray(image).save(path)
+    (tmp_path / "bad.png").write_bytes(b"")
+    fitted = load_fitted("x", pictures=[*paths, tmp_path / "bad.png"])
+    expected = cluster(pictures[:, :, 0, 0].astype(np.float32))
+    np.testing.assert_allclose(
+        fitted(pictures[0]), expected.distances(pictures[0, :, 0, 0]), rtol=1e-5
+    )
+    expected.save(tmp_path / "clusters.npz")
+    again = load_fitted("x", clusters=tmp_path / "clusters.npz")
+    np.testing.assert_array_equal(fitted(pictures[1]), again(pictures[1]))
+    with pytest.raises(InputError, match="of at least 32 pictures, got"):
+        load_fitted("x", pictures=paths[:20])
+    with pytest.raises(InputError, match="of at least 32 pictures, got"):
+        load_fitted("x")
+
+
+@pytest.mark.parametrize("content", [b"", b"text", "other"])
+def test_clusters_that_cannot_be_read(tmp_path, content):
+    path = tmp_path / "clusters.npz"
+    if content == "other":
+        np.savez(path, centres=np.ones(3))
+    else:
+        path.write_bytes(content)
+    with pytest.raises(BackendError, match=r"must be an .npz of clusters, got .*; make one with"):
+        read_clusters(path)
 
 
 def test_too_few_pictures():

@@ -191,6 +191,8 @@ def test_what_cannot_be_loaded(images, checkpoint, tmp_path, monkeypatch):
         ConfigError, match="takes the settings cluster, backbone, heads, flip, crf,"
     ):
         run(images, tmp_path / "out", options(checkpoint, model="cause"))
+    with pytest.raises(ConfigError, match="model 'pass' needs its weights; give --checkpoint FILE"):
+        run(images, tmp_path / "out", CoarseOptions(model="pass"))
     missing = tmp_path / "missing.pth"
     with pytest.raises(
         InputError, match=r"checkpoint cannot be read .* give the weights file of the"

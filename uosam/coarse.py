@@ -30,6 +30,7 @@ from uosam.task import Outcome, explain
 
 MODELS = {
     "cause": "baselines.cause:load",
+    "kmeans": "baselines.kmeans:load",
     "maskcontrast": "baselines.maskcontrast:load_fitted",
     "pass": "baselines.pass_:load",
     "picie": "baselines.picie:load",
@@ -68,6 +69,9 @@ def find_model(options: CoarseOptions, samples: Sequence[Sample]) -> Callable[[]
             "which is not installed; run in a checkout of it, or put that on PYTHONPATH"
         )
     load = lookup("model", options.model, MODELS)
+    first = next(iter(inspect.signature(load).parameters.values()))
+    if options.checkpoint is None and first.default is inspect.Parameter.empty:
+        raise ConfigError(f"model {options.model!r} needs its weights; give --checkpoint FILE")
     arguments = {"device": options.device, **options.settings}
     if needs_set(load, options):
         arguments["pictures"] = [sample.image for sample in samples]
@@ -84,7 +88,7 @@ def find_model(options: CoarseOptions, samples: Sequence[Sample]) -> Callable[[]
 
 def needs_set(load: Callable[..., Any], options: CoarseOptions) -> bool:
     """Tell whether a model is fitted to the pictures themselves, and no earlier fit is given."""
-    fitted = {"clusters", "pictures"} & options.settings.keys()
+    fitted = {"centroids", "clusters", "pictures"} & options.settings.keys()
     return "pictures" in inspect.signature(load).parameters and not fitted
 
 
@@ -183,7 +187,8 @@ def make_header(options: CoarseOptions, samples: Sequence[Sample]) -> Row:
         InputError: the checkpoint cannot be read.
     """
     try:
-        weights = file_digest(Path(options.checkpoint))
+        path = options.checkpoint
+        weights = "none" if path is None else file_digest(Path(path))
     except OSError as error:
         raise InputError(
             f"{options.checkpoint}: checkpoint cannot be read ({error.strerror}); "
@@ -192,6 +197,8 @@ def make_header(options: CoarseOptions, samples: Sequence[Sample]) -> Row:
     settings: dict[str, Any] = {"model": options.model, "compress": options.compress}
     settings["scores"] = options.scores is not None
     for key, value in options.settings.items():
+        if key == "save":  # where a model leaves what it learned decides nothing
+            continue
         is_file = isinstance(value, str) and Path(value).is_file()
         settings[f"settings.{key}"] = file_digest(Path(value)) if is_file else value
     if needs_set(lookup("model", options.model, MODELS), options):

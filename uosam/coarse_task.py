@@ -25,7 +25,7 @@ from uosam.task import Outcome, explain
 ENCODINGS = {"pass": "luss", "maskcontrast": "index8"}
 """What the community of a model writes; the others write grey ids without a background."""
 
-WITHOUT_BACKGROUND = ("cause", "picie", "smooseg", "stego")
+WITHOUT_BACKGROUND = ("cause", "kmeans", "picie", "smooseg", "stego")
 """Models whose every id is a class: ``refine`` and ``eval`` need --background none."""
 
 Model = Callable[[Image], Floats]
@@ -37,7 +37,7 @@ class CoarseOptions:
 
     Attributes:
         model: key of ``MODELS`` or ``module:function``.
-        checkpoint: its weights file.
+        checkpoint: its weights file; None for a model without one.
         device: "auto" or a torch device.
         settings: further arguments of the model's function; files among them count by content.
         scores: folder for float16 class scores beside the masks, or None.
@@ -46,7 +46,7 @@ class CoarseOptions:
     """
 
     model: str
-    checkpoint: str
+    checkpoint: str | None = None
     device: str = "auto"
     settings: Mapping[str, Any] = field(default_factory=dict)
     scores: str | None = None

@@ -14,11 +14,11 @@ def command(
     model: Annotated[
         str,
         typer.Option(
-            help="cause, maskcontrast, pass, picie, smooseg, stego, or module:function.",
+            help="cause, kmeans, maskcontrast, pass, picie, smooseg, stego, or module:function.",
             show_default=False,
         ),
     ],
-    checkpoint: Annotated[str, typer.Option(help="Weights of the model.", show_default=False)],
+    checkpoint: Annotated[str | None, typer.Option(help="Weights of the model.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     scores: Annotated[
         str | None,
@@ -40,7 +40,7 @@ def command(
     """Label IMAGES with an unsupervised segmentation model into OUT.
 
     Masks are written as the model's community does: PASS as R + 256 G, others as grey ids.
-    CAUSE, PiCIE, SmooSeg and STEGO have no background: refine with --background none.
+    CAUSE, k-means, PiCIE, SmooSeg and STEGO have no background: refine with --background none.
     A run that was stopped goes on where it stopped.
 
     uosam coarse photos masks --model pass --checkpoint pass50_finetuning.pth.tar

@@ -258,7 +258,7 @@ def test_exports(folders, tmp_path):
         per_image=tmp_path / "i.parquet",
         per_class=tmp_path / "c.parquet",
         per_object=tmp_path / "o.parquet",
-        classes=names,
+        names=read_class_names(names),
     )
     write_outputs(result, outputs)
     document = json.loads(outputs.json.read_text())
@@ -293,10 +293,29 @@ def test_a_score_of_one_image_is_the_score_of_that_image_alone(folders):
         assert row[key] == pytest.approx(100 * score.value()), key
 
 
-def test_tables_have_known_suffixes(folders, tmp_path):
-    result = evaluate([folders / "a"], folders / "gt", EvaluateOptions(resamples=0))
+def test_tables_have_known_suffixes(tmp_path):
     with pytest.raises(ConfigError, match=r"written as \.parquet or \.csv, got '\.txt'"):
-        write_outputs(result, Outputs(per_image=tmp_path / "a.txt"))
+        Outputs(per_image=tmp_path / "a.txt")
+
+
+def test_what_cannot_be_written_is_named(folders, tmp_path):
+    result = evaluate([folders / "a"], folders / "gt", EvaluateOptions(resamples=0))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"file.*: cannot be written \(File exists"):
+        write_outputs(result, Outputs(json=tmp_path / "file" / "o.json"))
+
+
+def test_rows_name_their_own_image_whatever_the_folders_are_called(tmp_path):
+    rng = np.random.default_rng(0)
+    for folder in ("a", "a-b", "a b", "b"):
+        target = oracle.random_map(rng, labels=(0, 1))
+        write(tmp_path / "gt" / folder / "x.png", target)
+        write(tmp_path / "pred" / folder / "x.png", target if folder == "a-b" else 1 - target)
+    result = evaluate([tmp_path / "pred"], tmp_path / "gt", EvaluateOptions(resamples=0))
+    rows = image_frame(result).set_index("image")["mIoU"]
+    assert rows["a-b/x"] == 100
+    assert (rows.drop("a-b/x") == 0).all()
+    assert object_frame(result).set_index("image")["IoU"]["a-b/x"] == 100
 
 
 def test_bad_side_files(tmp_path):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from uosam.errors import InputError
-from uosam.evaluation_files import Counting, Matched, count_job, run_jobs, score_contours
+from uosam.evaluation_files import Counted, Counting, Matched, count_job, run_jobs, score_contours
 from uosam.evaluation_pairs import Job, find_jobs
 from uosam.evaluation_types import (
     HEADLINES,
@@ -22,11 +23,13 @@ from uosam.evaluation_types import (
 )
 from uosam.metrics.bootstrap import bootstrap, paired_bootstrap
 from uosam.metrics.clusters import Match
-from uosam.metrics.counts import PairCounts, PairTable, collect
+from uosam.metrics.counts import PairTable, collect, join
 from uosam.metrics.matching import check_match
 from uosam.metrics.protocols import Protocol
 from uosam.metrics.scores import mean_score
 from uosam.metrics.summary import class_labels, summarise
+
+_CHUNK = 256
 
 
 def evaluate(
@@ -59,24 +62,18 @@ def evaluate(
     faults += missing
     if started:
         started(len(jobs))
-    cuts = options.thresholds or (None,)
-    counts: list[list[list[tuple[str, PairCounts]]]] = [[[] for _ in cuts] for _ in preds]
     trimap = tuple(sorted(set(options.trimap)))
     counting = Counting(protocol=protocol, thresholds=options.thresholds, trimap=trimap)
     count = partial(count_job, counting=counting)
-    for counted in run_jobs(count, jobs, workers=options.workers, progress=progress):
-        faults += counted.faults
-        for method, by_cut in zip(counts, counted.pairs, strict=False):
-            for rows, pairs in zip(method, by_cut, strict=True):
-                rows.append((counted.name, pairs))
+    results = run_jobs(count, jobs, workers=options.workers, progress=progress)
+    cuts = options.thresholds or (None,)
+    counts = _gather(results, len(preds), len(cuts), faults)
     if faults:
         raise InputError(f"{len(faults)} fault(s), nothing was scored:\n" + "\n".join(faults))
-    names = method_names(preds)
-    methods = []
-    for name, path, method in zip(names, preds, counts, strict=True):
-        tables = {cut: collect(rows) for cut, rows in zip(cuts, method, strict=True)}
-        method.clear()
-        methods.append(_best_cut(name, path, tables, protocol, options, trimap))
+    methods = [
+        _best_cut(name, path, dict(zip(cuts, tables, strict=True)), protocol, options, trimap)
+        for name, path, tables in zip(method_names(preds), preds, counts, strict=True)
+    ]
     if options.boundary_f is not None:
         _add_contours(methods, jobs, protocol, options)
     first, *others = methods
@@ -91,11 +88,30 @@ def evaluate(
     )
 
 
+def _gather(
+    results: Iterable[Counted], methods: int, cuts: int, faults: list[str]
+) -> list[list[PairTable]]:
+    """Collect the counts by method and threshold, images in order; adds to ``faults``."""
+    parts: list[list[list[PairTable]]] = [
+        [[collect([])] for _ in range(cuts)] for _ in range(methods)
+    ]
+    images = iter(results)
+    # A chunk of images becomes one set of arrays: many small ones would weigh several times more.
+    while chunk := list(islice(images, _CHUNK)):
+        faults += [fault for counted in chunk for fault in counted.faults]
+        if faults:
+            continue
+        for method, by_cut in enumerate(parts):
+            for cut, tables in enumerate(by_cut):
+                tables.append(collect((c.name, c.pairs[method][cut]) for c in chunk))
+    return [[join(tables) for tables in by_cut] for by_cut in parts]
+
+
 def read_match(path: Path) -> dict[int, int]:
     """Read a matching: a ``match.json`` of the LUSS tools, or what ``uosam eval --json`` wrote.
 
     Raises:
-        InputError: the file is no JSON object of whole numbers, or an evaluation of several methods.
+        InputError: neither a JSON object of whole numbers nor an evaluation of one method.
     """
     try:
         stored = json.loads(path.read_text("utf-8"))

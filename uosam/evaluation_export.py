@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -103,21 +104,6 @@ def image_frame(evaluation: Evaluation) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def write_frame(frame: pd.DataFrame, path: Path) -> None:
-    """Write a table as its suffix says: ``.parquet`` or ``.csv``.
-
-    Raises:
-        ConfigError: another suffix.
-        OSError: the file cannot be written.
-    """
-    if path.suffix == ".parquet":
-        frame.to_parquet(path, index=False)
-    elif path.suffix == ".csv":
-        frame.to_csv(path, index=False)
-    else:
-        raise ConfigError(f"{path}: tables are written as .parquet or .csv, got {path.suffix!r}")
-
-
 def to_json(evaluation: Evaluation, names: Mapping[int, str] | None = None) -> str:
     """Return the evaluation as JSON text; percent, null where a score is undefined."""
     options = asdict(evaluation.options)
@@ -194,7 +180,7 @@ class Outputs:
         per_image: rows by image.
         per_class: rows by class.
         per_object: rows by object.
-        classes: text file that names the classes, read.
+        names: class id to name, for rows by class.
         gallery: folder for pictures of the best and worst changes.
         images: folder of the photographs, read for the gallery.
     """
@@ -204,32 +190,54 @@ class Outputs:
     per_image: Path | None = None
     per_class: Path | None = None
     per_object: Path | None = None
-    classes: Path | None = None
+    names: Mapping[int, str] = field(default_factory=dict)
     gallery: Path | None = None
     images: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Check the suffixes, before hours of work go into the tables.
+
+        Raises:
+            ConfigError: a table is neither ``.parquet`` nor ``.csv``.
+        """
+        for path in (self.per_image, self.per_class, self.per_object):
+            if path is not None and path.suffix not in (".parquet", ".csv"):
+                raise ConfigError(
+                    f"{path}: tables are written as .parquet or .csv, got {path.suffix!r}"
+                )
 
 
 def write_outputs(evaluation: Evaluation, outputs: Outputs) -> None:
     """Write every file that is wanted.
 
     Raises:
-        ConfigError: a table's suffix is not known.
-        InputError: class names or photographs cannot be read.
-        OSError: a file cannot be written.
+        InputError: photographs cannot be read, or a file cannot be written.
     """
-    names = read_class_names(outputs.classes) if outputs.classes else {}
-    if outputs.json:
-        write_atomic(outputs.json, to_json(evaluation, names).encode())
-    if outputs.csv:
-        write_frame(score_frame(evaluation), outputs.csv)
-    if outputs.per_image:
-        write_frame(image_frame(evaluation), outputs.per_image)
-    if outputs.per_class:
-        write_frame(class_frame(evaluation, names), outputs.per_class)
-    if outputs.per_object:
-        write_frame(object_frame(evaluation), outputs.per_object)
-    if outputs.gallery:
-        write_gallery(evaluation, outputs.gallery, outputs.images)
+    try:
+        if outputs.json:
+            write_atomic(outputs.json, to_json(evaluation, outputs.names).encode())
+        if outputs.csv:
+            _write_frame(score_frame(evaluation), outputs.csv)
+        if outputs.per_image:
+            _write_frame(image_frame(evaluation), outputs.per_image)
+        if outputs.per_class:
+            _write_frame(class_frame(evaluation, outputs.names), outputs.per_class)
+        if outputs.per_object:
+            _write_frame(object_frame(evaluation), outputs.per_object)
+        if outputs.gallery:
+            write_gallery(evaluation, outputs.gallery, outputs.images)
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be written ({error.strerror})") from error
+
+
+def _write_frame(frame: pd.DataFrame, path: Path) -> None:
+    """Write a table, as Parquet if its suffix says so, else as CSV."""
+    buffer = io.BytesIO()
+    if path.suffix == ".parquet":
+        frame.to_parquet(buffer, index=False)
+    else:
+        frame.to_csv(buffer, index=False)
+    write_atomic(path, buffer.getvalue())
 
 
 def read_class_names(path: Path) -> dict[int, str]:

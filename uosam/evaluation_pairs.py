@@ -77,6 +77,8 @@ def find_jobs(
         )
         for path in sorted(shared)
     ]
+    # By name, as counts are collected; paths sort otherwise ("a-b/x" comes after "a/x").
+    jobs.sort(key=lambda job: job.name)
     return jobs, list(dict.fromkeys(faults))
 
 

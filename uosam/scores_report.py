@@ -111,6 +111,7 @@ def to_plain(evaluation: Evaluation) -> str:
 def to_rich(evaluation: Evaluation) -> Sequence[RenderableType]:
     """Return the tables and notes for a terminal."""
     from rich.table import Table
+    from rich.text import Text
 
     shown: list[RenderableType] = []
     tables = [score_table(evaluation)]
@@ -119,11 +120,11 @@ def to_rich(evaluation: Evaluation) -> Sequence[RenderableType]:
     for index, (header, rows) in enumerate(tables):
         table = Table(title=None if index else _caption(evaluation), title_justify="left")
         for column, title in enumerate(header):
-            table.add_column(title, justify="right" if column else "left", overflow="fold")
+            table.add_column(Text(title), justify="right" if column else "left", overflow="fold")
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*(Text(cell) for cell in row))  # brackets are no markup
         shown.append(table)
-    return [*shown, *(f"note: {note}" for note in evaluation.notes)]
+    return [*shown, *(Text(f"note: {note}") for note in evaluation.notes)]
 
 
 def _caption(evaluation: Evaluation) -> str:

@@ -90,8 +90,8 @@ def submit(
 
     Raises:
         ConfigError: the split is not known.
-        InputError: something would not pass; a line for each fault, and nothing is written.
-        OSError: the archive cannot be written; nothing half-written is left.
+        InputError: something would not pass, a line for each fault; or the archive cannot be
+            written. Nothing half-written is left.
     """
     if split not in TEST_IMAGES:
         raise unknown("split", split, TEST_IMAGES)
@@ -173,9 +173,9 @@ def _mask_faults(
 
 
 def _write_zip(output: Path, files: Mapping[str, Path], texts: Mapping[str, str]) -> None:
-    output.parent.mkdir(parents=True, exist_ok=True)
     temporary = output.with_name(f".{output.name}.tmp")
     try:
+        output.parent.mkdir(parents=True, exist_ok=True)
         with zipfile.ZipFile(temporary, "w") as archive:
             for name, path in files.items():
                 # PNG is compressed already.
@@ -183,7 +183,9 @@ def _write_zip(output: Path, files: Mapping[str, Path], texts: Mapping[str, str]
             for name, text in texts.items():
                 archive.writestr(zipfile.ZipInfo(name, _EPOCH), text)
         os.replace(temporary, output)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
+        if isinstance(error, OSError):
+            raise InputError(f"{output}: cannot be written ({error.strerror})") from error
         raise

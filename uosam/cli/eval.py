@@ -139,7 +139,7 @@ def command(
     """
     preds, target = _sides(paths, gt)
     from uosam.evaluate import read_match
-    from uosam.evaluation_export import Outputs, write_outputs
+    from uosam.evaluation_export import Outputs, read_class_names, write_outputs
     from uosam.evaluation_types import EvaluateOptions
 
     words: dict[str, Any] = {
@@ -167,7 +167,7 @@ def command(
         per_image=per_image,
         per_class=per_class,
         per_object=per_object,
-        classes=classes,
+        names=read_class_names(classes) if classes else {},
         gallery=gallery,
         images=images,
     )

@@ -160,6 +160,25 @@ def collect(images: Iterable[tuple[str, PairCounts]]) -> PairTable:
     )
 
 
+def join(tables: Sequence[PairTable]) -> PairTable:
+    """Put tables of different images one below the other.
+
+    >>> empty = collect([])
+    >>> join([empty, empty]).names
+    ()
+    """
+    # A table of no image does not know how many columns there are.
+    tables = [table for table in tables if table.names] or [collect([])]
+    offsets = np.cumsum([0, *(len(table.names) for table in tables)])
+    return PairTable(
+        names=tuple(name for table in tables for name in table.names),
+        image=np.concatenate([t.image + o for t, o in zip(tables, offsets, strict=False)]),
+        pred=np.concatenate([table.pred for table in tables]),
+        target=np.concatenate([table.target for table in tables]),
+        counts=np.concatenate([table.counts for table in tables]),
+    )
+
+
 def scored_rows(table: PairTable) -> PairTable:
     """Leave out the rows of predicted labels that have ignored pixels only.
 

@@ -197,3 +197,14 @@ def test_bootstrap_covers_the_mean_and_pairs_images():
     assert paired_bootstrap(first, second, resamples=0).value == pytest.approx(shift)
     with pytest.raises(InputError, match="same images, got 200 and 100"):
         paired_bootstrap(first, mean_score(values[:100], image[:100], 100))
+
+
+def test_classes_missing_from_a_resample_do_not_move_an_interval():
+    rng = np.random.default_rng(0)
+    maps = []
+    for label in range(1, 30):  # every class in one image only
+        target = np.full((6, 6), label, np.int32)
+        maps.append((np.where(rng.random((6, 6)) < 0.5, label, 0).astype(np.int32), target))
+    found, summary = scores_of(maps, Protocol(title="", classes=30, absent="zero"))
+    interval = bootstrap(summary.scores["mIoU"], resamples=200)
+    assert interval.low < found["mIoU"] < interval.high

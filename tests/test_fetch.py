@@ -203,12 +203,13 @@ def test_command_fetches_and_lists(server):
 
 
 def test_command_prints_a_table():
-    result = CliRunner().invoke(app, [], env={"COLUMNS": "200"})
+    result = CliRunner().invoke(app, [], env={"COLUMNS": "80"})
     assert result.exit_code == 0
     line = next(line for line in result.stdout.splitlines() if "vit_h" in line)
     for cell in ("641.1 M", "2565 MB", "Apache-2.0", "no", "sam_vit_h_4b8939.pth"):
         assert cell in line
     assert "needs none" in result.stdout
+    assert f"looked for in {model_directory()}\n" in result.stdout
 
 
 def test_command_reports_an_error():

@@ -33,7 +33,7 @@ def list_models(
 
         typer.echo(json.dumps(rows, indent=2))
     else:
-        _print_table(rows)
+        _print_table(rows, str(model_directory()))
 
 
 @app.command()
@@ -72,12 +72,12 @@ def fetch(
     typer.echo(f"{name}: {path} is there, size and SHA-256 are right")
 
 
-def _print_table(rows: list[dict[str, Any]]) -> None:
-    """Print the models as a table; a path too long for the terminal is folded, never cut."""
+def _print_table(rows: list[dict[str, Any]], folder: str) -> None:
+    """Print the models as a table, and below it the folder where their files are looked for."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(caption="get a missing file with: uosam models fetch NAME")
+    table = Table()
     for heading, justify in (
         ("model", "left"),
         ("parameters", "right"),
@@ -94,6 +94,8 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
             f"{row['size'] / 1e6:.0f} MB" if row["size"] else "-",
             row["licence"],
             "yes" if row["present"] else "no",
-            row["path"] or "needs none",
+            row["file"] or "needs none",
         )
     Console().print(table)
+    # Outside the table, which would fold or cut a long path.
+    typer.echo(f"looked for in {folder}\nget a missing file with: uosam models fetch NAME")

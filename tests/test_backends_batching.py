@@ -6,6 +6,7 @@ import torch
 from small_sam import build_small_sam, make_prompts, picture
 
 from uosam.backends.batching import rows_of_equal_points, stability
+from uosam.backends.device import out_of_memory
 from uosam.backends.sam import SamBackend
 from uosam.errors import BackendError
 from uosam.structures import Prompts
@@ -138,6 +139,31 @@ def test_batches_are_halved_on_out_of_memory(backend, scarce, embedding):
     roomy = scarce(100).decode(embedding, prompts)
     np.testing.assert_allclose(halved.logits, roomy.logits, atol=1e-4)
     assert halved.row.tolist() == roomy.row.tolist()
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.cuda.OutOfMemoryError("any words"), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), True),
+        (RuntimeError("shapes cannot be multiplied"), False),
+    ],
+)
+def test_out_of_memory_is_recognised(error, expected):
+    assert out_of_memory(error) == expected
+
+
+def test_other_errors_come_through(backend, embedding, monkeypatch):
+    def fails(*args, **kwargs):
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(type(backend.sam.mask_decoder), "forward", fails)
+    with pytest.raises(RuntimeError, match="something else"):
+        backend.decode(embedding, make_prompts())
+    monkeypatch.setattr(type(backend.sam.image_encoder), "forward", fails)
+    with pytest.raises(RuntimeError, match="something else"):
+        backend.embed(picture((5, 5)))
 
 
 def test_batch_size_is_kept_to(scarce, embedding):

@@ -191,7 +191,8 @@ def real(tmp_path_factory):
     network = seed_weights(BUILDERS["vit_b"]()).eval()
     path = tmp_path_factory.mktemp("weights") / "vit_b.pth"
     torch.save(network.state_dict(), path)
-    return network, path
+    yield network, path
+    path.unlink()  # 375 MB
 
 
 def test_vit_b_is_loaded_from_its_file(real):

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from uosam.backends.device import out_of_memory
 from uosam.errors import BackendError, InputError
 from uosam.structures import Embedding, Prompts, Proposals
 
@@ -44,7 +45,9 @@ def decode_in_batches(
             rows = group[start : start + size]
             try:
                 parts.append(decode_rows(rows))
-            except torch.OutOfMemoryError as error:
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
                 if len(rows) == 1:
                     raise BackendError(
                         "not enough memory on the device to decode one prompt; use --device cpu "

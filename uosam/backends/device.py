@@ -26,3 +26,16 @@ def choose_device(name: str) -> torch.device:
             "use --device auto"
         ) from error
     return device
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Tell whether an error of torch means that the device or the machine has no memory left.
+
+    Only CUDA has a type of its own for it; MPS and the CPU say it in words.
+    """
+    said = str(error).lower()
+    return (
+        isinstance(error, torch.cuda.OutOfMemoryError)
+        or "out of memory" in said
+        or "can't allocate memory" in said
+    )

@@ -23,7 +23,7 @@ from segment_anything.build_sam import build_sam_vit_b, build_sam_vit_h, build_s
 from uosam.backends import BackendOptions
 from uosam.backends.batching import decode_in_batches, stability
 from uosam.backends.checkpoints import find_checkpoint, load_weights, read_state_dict
-from uosam.backends.device import choose_device
+from uosam.backends.device import choose_device, out_of_memory
 from uosam.backends.tiny_vit import build_sam_vit_t
 from uosam.errors import BackendError, InputError, unknown
 from uosam.structures import Embedding, Image, Prompts, Proposals
@@ -111,7 +111,9 @@ class SamBackend:
         try:
             with self._precision():
                 tensor = self.sam.image_encoder(self.sam.preprocess(pixels)).float()
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
             raise BackendError(
                 f"not enough memory on {self.device} to encode one picture; use a smaller model, "
                 "-s backend.precision=bfloat16, or --device cpu"

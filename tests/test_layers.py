@@ -161,7 +161,7 @@ def test_building_the_command_line_imports_nothing_heavy() -> None:
     assert not SLOW & set(result.stdout.split())
 
 
-@pytest.mark.parametrize("command", ["", "refine", "demo", "eval", "models", "config"])
+@pytest.mark.parametrize("command", ["", "coarse", "refine", "demo", "eval", "models", "config"])
 def test_help_answers_at_once(command: str) -> None:
     # Processor time, the best of three: other work on the machine is not our fault.
     code = (

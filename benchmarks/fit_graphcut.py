@@ -15,13 +15,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from sklearn.linear_model import LogisticRegression
+from scipy.stats import spearmanr
+from sklearn.linear_model import LogisticRegression, Ridge
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.coarse_imitation import imitate_coarse
 from uosam.backends.evidence import build_kernels, gather, prior_evidence
-from uosam.backends.graphcut import LIMIT, STRIDE
+from uosam.backends.graphcut import LIMIT, STRIDE, GraphCut, calibration, candidates, weigh
+from uosam.backends.quality import mask_evidence
 from uosam.backends.regions import find_regions
 from uosam.labels import iou
 from uosam.structures import LOGIT_SCALE, Floats, Image, LabelMap
@@ -104,8 +106,43 @@ def fit(evidence: Floats, share: Floats, weight: Floats) -> list[float]:
     return [*weights.tolist(), float(model.intercept_[0] - (mean * weights).sum())]
 
 
+def fit_quality(root: Path, per_kind: int) -> list[float]:
+    """Fit the IoU of candidate masks on pictures the unary models did not see."""
+    backend = GraphCut()
+    evidence, overlaps = [], []
+    for _, image, target, coarse, background in training_pictures(root, per_kind, seed=8):
+        state = backend.embed(image).state
+        for label in np.unique(coarse):
+            mask = coarse == label
+            if label == background or mask.sum() < 50 or not (target == label).any():
+                continue
+            prior = soft_prior(mask, state.grid.shape)
+            priors = prior_evidence(prior, state.grid, len(state.regions))[:, None]
+            unary = weigh(state.regions, state.kernels, priors)[:, 0]
+            answers = candidates(state, prior, unary)
+            asked = answers[0][1] > 0
+            probability = (1 / (1 + np.exp(-unary)))[state.regions.ids]
+            for kind, (_, field) in enumerate(answers):
+                found = field > 0
+                evidence.append(mask_evidence(found, asked, probability, state.gradient, kind))
+                overlaps.append(iou(found & (target >= 0), target == label))
+    model = Ridge(1.0).fit(evidence, overlaps)
+    predicted = model.predict(evidence)
+    print(
+        f"quality: {len(overlaps)} masks, R2 {model.score(evidence, overlaps):.3f}, "
+        f"Spearman {spearmanr(predicted, overlaps).statistic:.3f}"
+    )
+    return [*model.coef_.tolist(), float(model.intercept_)]
+
+
+def soft_prior(mask: np.ndarray, grid_hw: tuple[int, int]) -> Floats:
+    """Bring a mask to the logit grid as the mask prompt of ``uosam.prompts`` does."""
+    share = cv2.resize(mask.astype(np.float32), grid_hw[::-1], interpolation=cv2.INTER_AREA)
+    return np.asarray(np.clip(share, 1 / (1 + np.exp(8)), 1 / (1 + np.exp(-8))), np.float32)
+
+
 def main() -> None:
-    """Fit both passes and write them."""
+    """Fit both passes and the quality model, and write them."""
     root = Path(os.environ["UOSAM_SHARED"]) / "data" / "train"
     per_kind = int(sys.argv[1]) if len(sys.argv) > 1 else 60
     models: dict[str, list[float]] = {}
@@ -122,11 +159,7 @@ def main() -> None:
                 # An object that the coarse map missed teaches nothing about shape.
                 if label == background or mask.sum() < 50 or iou(mask, target == label) < 0.3:
                     continue
-                prior = cv2.resize(
-                    mask.astype(np.float32), covered[::-1], interpolation=cv2.INTER_AREA
-                )
-                prior = np.clip(prior, 1 / (1 + np.exp(8)), 1 / (1 + np.exp(-8)))
-                priors = prior_evidence(prior, grid, len(regions))[:, None]
+                priors = prior_evidence(soft_prior(mask, covered), grid, len(regions))[:, None]
                 logits = None
                 evidence = gather(regions, kernels, priors)
                 if name == "second":
@@ -149,8 +182,16 @@ def main() -> None:
             at = stacked["kind"] == kind
             errors = [np.average(e[at], weights=stacked["weight"][at]) for e in (before, wrong)]
             print(f"{name} {kind}: error {errors[0]:.4f} -> {errors[1]:.4f}")
+    write({**models, "quality": [0.0] * 11})
+    models["quality"] = fit_quality(root, per_kind)
+    write(models)
+
+
+def write(models: dict[str, list[float]]) -> None:
+    """Store the coefficients to five digits, and let the backend read them anew."""
     rounded = {key: [float(f"{v:.5g}") for v in values] for key, values in models.items()}
     OUT.write_text(json.dumps(rounded, indent=1) + "\n")
+    calibration.cache_clear()
 
 
 if __name__ == "__main__":

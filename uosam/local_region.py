@@ -6,7 +6,6 @@ published script rejects a whole picture for one object, and erases objects it n
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uosam.errors import ConfigError
-from uosam.labels import box, check_label_map, from_logits, iou
+from uosam.labels import check_label_map, iou
+from uosam.redraw import Redraws, Rule, decode_cascade, unite
 from uosam.structures import (
     IGNORE,
     Backend,
@@ -25,9 +25,7 @@ from uosam.structures import (
     Image,
     LabelMap,
     Mask,
-    Masks,
     Prompts,
-    Proposals,
 )
 
 
@@ -42,6 +40,8 @@ class LocalRegionOptions:
         choose: which of a row's masks wins: the one of highest "score", of highest "agreement"
             (IoU with the coarse object), or of highest "product" of both.
         gate: whether an object may keep its coarse shape; without it every redraw is taken.
+        min_gain: by how much a redraw's score must beat that of the coarse shape, where the
+            segmenter offers the coarse shape as one of its answers; at least 0.
         min_agreement: least IoU of redraw and coarse object, in [0, 1].
         min_score: least estimate of the redraw's IoU, in [0, 1].
         min_contrast: least ratio of the picture's gradient under the new outline to that under
@@ -53,8 +53,9 @@ class LocalRegionOptions:
 
     enabled: bool = True
     cascade: int = 1
-    choose: Literal["score", "agreement", "product"] = "score"
+    choose: Rule = "score"
     gate: bool = True
+    min_gain: float = 0.03
     min_agreement: float = 0.4
     min_score: float = 0.5
     min_contrast: float = 0.8
@@ -72,7 +73,12 @@ class LocalRegionOptions:
                 raise ConfigError(
                     f"local_region.{name} must be in [0, 1], got {getattr(self, name)}"
                 )
-        for name, least in (("cascade", 1), ("min_contrast", 0), ("max_growth", 1)):
+        for name, least in (
+            ("cascade", 1),
+            ("min_gain", 0),
+            ("min_contrast", 0),
+            ("max_growth", 1),
+        ):
             if getattr(self, name) < least:
                 raise ConfigError(
                     f"local_region.{name} must be at least {least}, got {getattr(self, name)}"
@@ -89,23 +95,6 @@ class LocalRegionOptions:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Redraws:
-    """One candidate per object, parts of one label united.
-
-    Attributes:
-        labels: (K,) ids.
-        masks: (K, H, W).
-        logits: (K, H, W) how sure the segmenter is of each pixel.
-        scores: (K,) estimates of IoU, parts weighed by area.
-    """
-
-    labels: NDArray[np.int32]
-    masks: Masks
-    logits: Floats
-    scores: Floats
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
 class LocalResult:
     """The map after redrawing, what was decided, and how sure each pixel's label is.
 
@@ -118,92 +107,6 @@ class LocalResult:
     labels: LabelMap
     decisions: tuple[Decision, ...]
     confidence: Floats
-
-
-def choose_masks(
-    proposals: Proposals, asked: dict[int, Mask], rule: str
-) -> dict[int, tuple[Mask, Floats, float]]:
-    """Pick one mask a row.
-
-    Args:
-        proposals: answers to any number of rows.
-        asked: the coarse object (H, W) behind each row.
-        rule: as ``LocalRegionOptions.choose``; ties go to the earlier mask.
-
-    Returns:
-        Mask, logits and score by row; rows without an answer, or with empty ones only, are absent.
-    """
-    best: dict[int, tuple[float, int]] = {}
-    for index, row in enumerate(proposals.row.tolist()):
-        if not proposals.masks[index].any():
-            continue
-        value = float(proposals.scores[index])
-        if rule != "score":
-            agreement = iou(proposals.masks[index], asked[row])
-            value = agreement if rule == "agreement" else agreement * value
-        if row not in best or value > best[row][0]:
-            best[row] = (value, index)
-    return {
-        row: (proposals.masks[index], proposals.logits[index], float(proposals.scores[index]))
-        for row, (_, index) in sorted(best.items())
-    }
-
-
-def decode_cascade(
-    prompts: Prompts,
-    asked: dict[int, Mask],
-    embedding: Embedding,
-    backend: Backend,
-    options: LocalRegionOptions,
-) -> dict[int, tuple[Mask, Floats, float]]:
-    """Decode all rows, then refine the winners with their own masks as prompts (CR).
-
-    Returns:
-        As ``choose_masks``, for rows of ``prompts``.
-    """
-    answers = backend.decode(embedding, prompts, multimask=True)
-    chosen = choose_masks(answers, asked, options.choose)
-    for _ in range(options.cascade - 1):
-        if not chosen:
-            break
-        rows = list(chosen)
-        again = Prompts(
-            points=prompts.points[rows],
-            point_labels=prompts.point_labels[rows],
-            boxes=np.stack([box(chosen[row][0]) for row in rows]),
-            logits=np.stack([chosen[row][1] for row in rows]),
-            labels=prompts.labels[rows],
-        )
-        answers = backend.decode(embedding, again, multimask=False)
-        better = choose_masks(
-            answers, {new: asked[row] for new, row in enumerate(rows)}, options.choose
-        )
-        chosen.update({rows[new]: answer for new, answer in better.items()})
-    return chosen
-
-
-def _unite(
-    chosen: dict[int, tuple[Mask, Floats, float]], prompts: Prompts, embedding: Embedding
-) -> Redraws:
-    """Join the parts of each label: union of masks, maximum of logits, scores by area."""
-    groups: dict[int, list[int]] = defaultdict(list)
-    for row in chosen:
-        groups[int(prompts.labels[row])].append(row)
-    height, width = embedding.image_hw
-    count = len(groups)
-    masks = np.zeros((count, height, width), bool)
-    logits = np.full((count, height, width), -np.inf, np.float32)
-    scores = np.zeros(count, np.float32)
-    for index, rows in enumerate(groups.values()):
-        weights = []
-        for row in rows:
-            masks[index] |= chosen[row][0]
-            np.maximum(logits[index], from_logits(chosen[row][1], embedding), out=logits[index])
-            weights.append(np.count_nonzero(chosen[row][0]))
-        scores[index] = np.average([chosen[row][2] for row in rows], weights=weights)
-    return Redraws(
-        labels=np.array(list(groups), np.int32), masks=masks, logits=logits, scores=scores
-    )
 
 
 def outline_gradient(image: Image) -> Floats:
@@ -237,7 +140,7 @@ def contrast_ratio(new: Mask, old: Mask, gradient: Floats) -> float:
 def judge(
     mask: Mask, score: float, coarse: Mask, gradient: Floats, options: LocalRegionOptions
 ) -> tuple[str, float]:
-    """Decide whether a redraw may replace a coarse object.
+    """Decide whether a redraw that differs from the coarse object may replace it.
 
     Returns:
         "accepted", or the first test that failed: "agreement", "score", "growth", "contrast"; and
@@ -305,6 +208,45 @@ def merge(
     return merged
 
 
+def decide(
+    coarse: LabelMap,
+    image: Image,
+    prompts: Prompts,
+    redraws: Redraws,
+    options: LocalRegionOptions,
+) -> tuple[Decision, ...]:
+    """Pass the gate over every prompted label.
+
+    Returns:
+        One decision per label, in the order of the prompts. Its reason is "accepted", a test of
+        ``judge`` that failed, "unchanged" where the coarse shape was the best answer, or
+        "no answer".
+    """
+    gradient = outline_gradient(image)
+    answered = redraws.labels.tolist()
+    decisions = []
+    for label in dict.fromkeys(prompts.labels.tolist()):
+        mask = coarse == label
+        reason, score, agreement = "no answer", 0.0, 0.0
+        if label in answered:
+            index = answered.index(label)
+            score = float(redraws.scores[index])
+            reason, agreement = "unchanged", 1.0
+            if redraws.changed[index]:
+                reason, agreement = judge(redraws.masks[index], score, mask, gradient, options)
+        decisions.append(
+            Decision(
+                label=label,
+                accepted=reason == "accepted",
+                reason=reason,
+                score=score,
+                agreement=agreement,
+                area=int(np.count_nonzero(mask)),
+            )
+        )
+    return tuple(decisions)
+
+
 def refine_local(
     coarse: LabelMap,
     image: Image,
@@ -334,34 +276,19 @@ def refine_local(
     confidence[coarse == IGNORE] = 0
     if not len(prompts) or not options.enabled:
         return LocalResult(labels=coarse.copy(), decisions=(), confidence=confidence)
-    objects = {label: coarse == label for label in np.unique(prompts.labels).tolist()}
-    asked = {row: objects[label] for row, label in enumerate(prompts.labels.tolist())}
-    redraws = _unite(
-        decode_cascade(prompts, asked, embedding, backend, options), prompts, embedding
+    chosen = decode_cascade(
+        prompts,
+        embedding,
+        backend,
+        steps=options.cascade,
+        rule=options.choose,
+        min_gain=options.min_gain if options.gate else 0.0,
     )
-    gradient = outline_gradient(image)
-    decisions = []
-    accepted = np.zeros(len(redraws.labels), bool)
+    redraws = unite(chosen, prompts.labels.tolist(), embedding)
+    decisions = decide(coarse, image, prompts, redraws, options)
+    reasons = {decision.label: decision.accepted for decision in decisions}
     answered = redraws.labels.tolist()
-    for label in dict.fromkeys(prompts.labels.tolist()):
-        reason, score, agreement = "no answer", 0.0, 0.0
-        if label in answered:
-            index = answered.index(label)
-            score = float(redraws.scores[index])
-            reason, agreement = judge(
-                redraws.masks[index], score, objects[label], gradient, options
-            )
-            accepted[index] = reason == "accepted"
-        decisions.append(
-            Decision(
-                label=label,
-                accepted=reason == "accepted",
-                reason=reason,
-                score=score,
-                agreement=agreement,
-                area=int(np.count_nonzero(objects[label])),
-            )
-        )
+    accepted = np.array([reasons[label] for label in answered], bool)
     merged = merge(coarse, redraws, accepted, background, options.merge)
     if answered:
         sure = 1 / (1 + np.exp(-np.clip(redraws.logits, -30, 30)))
@@ -369,4 +296,4 @@ def refine_local(
             confidence[merged == background] = 1 - sure.max(axis=0)[merged == background]
         for index, label in enumerate(answered):
             confidence[merged == label] = sure[index][merged == label]
-    return LocalResult(labels=merged, decisions=tuple(decisions), confidence=confidence)
+    return LocalResult(labels=merged, decisions=decisions, confidence=confidence)

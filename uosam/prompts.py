@@ -51,7 +51,7 @@ class PromptOptions:
     mask: bool = True
     mask_strength: float = 8.0
     split: bool = True
-    min_component: float = 0.05
+    min_component: float = 0.2
 
     def __post_init__(self) -> None:
         """Check ranges.
@@ -91,7 +91,7 @@ def cluster(vectors: Floats, amount: int) -> Floats:
     """
     amount = min(amount, len(np.unique(vectors, axis=0)))
     if amount <= 1:
-        return vectors.mean(axis=0, keepdims=True)
+        return np.asarray(vectors.mean(axis=0, keepdims=True), np.float32)
     if len(vectors) >= _FAISS_ROWS:
         import faiss
 
@@ -283,6 +283,7 @@ def make_prompts(
             else None
         ),
         labels=np.array([label for label, _ in objects], np.int32),
+        asked=np.reshape([mask for _, mask in objects], (rows, *coarse.shape)).astype(bool),
     )
 
 

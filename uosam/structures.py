@@ -88,6 +88,8 @@ class Prompts:
         logits: (B, 4h, 4w) mask of an earlier decode, or a soft coarse mask, on the logit grid of
             the embedding; positive inside; None for a batch without masks.
         labels: (B,) the class id each row stands for.
+        asked: (B, H, W) the region each row was derived from, for whoever judges the answers;
+            backends do not look at it. None for prompts that stand for no region.
     """
 
     points: Floats
@@ -95,6 +97,7 @@ class Prompts:
     boxes: Floats | None = None
     logits: Floats | None = None
     labels: NDArray[np.int32]
+    asked: Masks | None = None
 
     def __post_init__(self) -> None:
         """Hold the rows together.
@@ -111,6 +114,8 @@ class Prompts:
             shapes["boxes"] = (self.boxes.shape, (rows, 4))
         if self.logits is not None:
             shapes["logits"] = (self.logits.shape, (rows, *self.logits.shape[1:3]))
+        if self.asked is not None:
+            shapes["asked"] = (self.asked.shape, (rows, *self.asked.shape[1:3]))
         for name, (actual, expected) in shapes.items():
             if actual != expected:
                 raise InputError(f"Prompts.{name} must be {expected}, got {actual}")

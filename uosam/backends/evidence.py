@@ -25,7 +25,7 @@ COLOUR_SCALES = (3.5, 8.0)
 REACHES: tuple[float | None, ...] = (35.0, 90.0, None)
 """Deviations of the spatial kernels, in pixels of the working copy; None is the whole picture."""
 _FLOOR = 3e-3  # a colour nobody has is this likely under either side
-_SUPPORT_SHARE = 0.25  # this share of the regions carries the colour statistics
+_SUPPORT_SHARE = 0.15  # this share of the regions carries the colour statistics
 _GOLDEN = 0.6180339887  # spreads them evenly whatever the width of the region grid
 
 
@@ -115,11 +115,11 @@ def prior_evidence(prior: Floats, ids: NDArray[np.int32], count: int) -> Floats:
     cells = np.bincount(ids.ravel(), minlength=count).astype(np.float32)
     seen = np.maximum(cells, 1)
     inside = (prior > 0.5).astype(np.uint8)
-    distance = 2 * (
-        cv2.distanceTransform(inside, cv2.DIST_L2, 3)
-        - cv2.distanceTransform(1 - inside, cv2.DIST_L2, 3)
+    # OpenCV answers with the largest float where there is no other side to be far from.
+    depth, gap = (
+        np.minimum(cv2.distanceTransform(side, cv2.DIST_L2, 3), 40) for side in (inside, 1 - inside)
     )
-    distance = np.clip(distance, -80, 80)
+    distance = 2 * (depth - gap)
     maps = (prior, cv2.GaussianBlur(prior, (0, 0), 4), cv2.GaussianBlur(prior, (0, 0), 10))
     columns = [np.bincount(ids.ravel(), m.ravel(), count) / seen for m in (*maps, distance)]
     size = 2 * np.sqrt(max(1, int(inside.sum())))
@@ -132,8 +132,10 @@ def prior_evidence(prior: Floats, ids: NDArray[np.int32], count: int) -> Floats:
 def _colour_evidence(kernels: Kernels, area: Floats, membership: Floats) -> Floats:
     """Compare every region's colour with both sides; (N, B, 3 per kernel)."""
     weight = area[kernels.support, None]
-    inside = membership[kernels.support] * weight
-    both = np.concatenate([inside, weight - inside], axis=1)
+    # Regions in doubt are witnesses for neither side.
+    lean = 2 * membership[kernels.support] - 1
+    inside = np.maximum(lean, 0) * weight
+    both = np.concatenate([inside, np.maximum(-lean, 0) * weight], axis=1)
     rows = inside.shape[1]
     unit = np.float32(weight.mean())
     columns = []

@@ -11,30 +11,29 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 
 from uosam.backends import BackendOptions
+from uosam.backends.cutting import cut_outline, cut_regions
 from uosam.backends.evidence import Kernels, affinity, build_kernels, gather, prior_evidence
 from uosam.backends.guided import GuidedFilter
 from uosam.backends.hierarchy import build_hierarchy, segments_at
+from uosam.backends.quality import gradient, mask_evidence
 from uosam.backends.regions import Regions, find_regions, working_copy
 from uosam.errors import InputError
 from uosam.structures import LOGIT_SCALE, Embedding, Floats, Image, Prompts, Proposals
 
 STRIDE = 8
 """Working pixels to a cell of the feature grid; a cell of the logit grid is two."""
-SMOOTHNESS = (15.0, 40.0, 5.0)
-"""Weights of the pairwise term, one for each of the three masks a row; the first is the default."""
+SMOOTHNESS = (5.0, 20.0)
+"""Weights of the pairwise term: for the cautious mask, and for the one whose outline is recut."""
 LIMIT = 8.0
 """Logits are clipped to plus and minus this."""
-_CAPACITY = 100  # scipy's maximum flow wants integers
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -43,9 +42,14 @@ class _State:
     regions: Regions
     kernels: Kernels
     guide: GuidedFilter
-    hierarchy: NDArray[np.int64]
+    gradient: Floats
     grid: NDArray[np.int32]  # (rows, cols) region of every covered cell of the logit grid
     affinity: Floats
+
+    @cached_property
+    def hierarchy(self) -> NDArray[np.int64]:
+        """Merge tree of the regions; only lone points need it."""
+        return build_hierarchy(self.regions)
 
 
 @cache
@@ -53,36 +57,6 @@ def calibration() -> dict[str, Floats]:
     """Read the coefficients that ``benchmarks/fit_graphcut.py`` fitted."""
     text = files("uosam.backends").joinpath("graphcut.json").read_text()
     return {name: np.asarray(value, np.float32) for name, value in json.loads(text).items()}
-
-
-def cut(unary: Floats, regions: Regions, weights: Floats, smoothness: float) -> NDArray[np.bool_]:
-    """Label regions inside or outside at least cost, by maximum flow.
-
-    Args:
-        unary: (N,) log odds of "inside" times the pixels of the region.
-        regions: of the picture.
-        weights: (E,) cost of parting neighbours, from ``affinity``.
-        smoothness: weight of those costs against the unary term.
-
-    Returns:
-        (N,) inside. A region for which both sides cost the same is outside.
-    """
-    count = len(regions)
-    source, sink = count, count + 1
-    first, second = regions.pairs.T
-    links = np.rint(smoothness * weights * _CAPACITY).astype(np.int32)
-    terminals = np.rint(np.abs(unary) * _CAPACITY).astype(np.int32)
-    inside, outside = np.flatnonzero(unary > 0), np.flatnonzero(unary < 0)
-    rows = np.concatenate([first, second, np.full(len(inside), source), outside])
-    cols = np.concatenate([second, first, inside, np.full(len(outside), sink)])
-    data = np.concatenate([links, links, terminals[inside], terminals[outside]])
-    graph = csr_matrix((data, (rows, cols)), shape=(count + 2, count + 2))
-    residual = graph - maximum_flow(graph, source, sink).flow
-    residual.data = (residual.data > 0).astype(np.int32)
-    residual.eliminate_zeros()
-    reached = np.zeros(count + 2, bool)
-    reached[breadth_first_order(residual, source, return_predecessors=False)] = True
-    return reached[:count]
 
 
 class GraphCut:
@@ -112,8 +86,10 @@ class GraphCut:
             regions=regions,
             kernels=build_kernels(regions),
             guide=GuidedFilter(work),
-            hierarchy=build_hierarchy(regions),
-            grid=cv2.resize(regions.ids, covered[::-1], interpolation=cv2.INTER_NEAREST),
+            gradient=gradient(work),
+            grid=np.asarray(
+                cv2.resize(regions.ids, covered[::-1], interpolation=cv2.INTER_NEAREST), np.int32
+            ),
             affinity=affinity(regions),
         )
         return Embedding(
@@ -167,14 +143,13 @@ class GraphCut:
     def _clicked(self, embedding: Embedding, prompts: Prompts, row: int) -> dict[int, int]:
         """Return the regions under the points of one row, and their labels."""
         ids = embedding.state.regions.ids
-        scale = np.array(ids.shape[::-1]) / np.array(embedding.image_hw[::-1])
+        last = np.array(ids.shape[::-1]) - 1
+        scale = np.array(ids.shape[::-1]) / np.array(embedding.image_hw[::-1], np.float64)
         clicked = {}
-        for (x, y), label in zip(prompts.points[row], prompts.point_labels[row], strict=True):
+        for point, label in zip(prompts.points[row], prompts.point_labels[row], strict=True):
             if label >= 0:
-                column, line = np.clip(
-                    (np.array([x, y]) + 0.5) * scale, 0, np.array(ids.shape[::-1]) - 1
-                ).astype(int)
-                clicked[int(ids[line, column])] = int(label)
+                x, y = np.clip((point + 0.5) * scale, 0, last).astype(int).tolist()
+                clicked[int(ids[y, x])] = int(label)
         return clicked
 
     def _point_answers(
@@ -235,17 +210,47 @@ class GraphCut:
         )
         logits = weigh(state.regions, state.kernels, evidence)
         answers = []
-        for row in range(len(prompts)):
+        for row, prior in enumerate(priors):
             unary = logits[:, row].copy()
             for region, label in self._clicked(embedding, prompts, row).items():
                 unary[region] = LIMIT if label == 1 else -LIMIT
-            for smoothness in SMOOTHNESS[:amount]:
-                inside = cut(unary * state.regions.area, state.regions, state.affinity, smoothness)
-                # The cut decides the side, the evidence how sure of it we are.
-                sure = np.where(inside, np.maximum(unary, 0.2), np.minimum(unary, -0.2))
-                field = state.guide(np.tanh(sure)[state.regions.ids])
-                answers.append((row, expected_iou(unary, inside, state.regions), LIMIT / 2 * field))
+            answers += [(row, *answer) for answer in candidates(state, prior, unary)[-amount:]]
         return answers
+
+
+def candidates(state: _State, prior: Floats, unary: Floats) -> list[tuple[float, Floats]]:
+    """Answer one row with score and logit field of up to three masks.
+
+    The mask as it was asked for, so that a prompt that is right already is answered with itself; a
+    cautious cut; and a smoother cut whose outline is cut once more, pixel by pixel. Empty masks
+    are left out.
+
+    Args:
+        state: of the embedding.
+        prior: (rows, cols) probability on the covered cells of the logit grid.
+        unary: (N,) log odds of the regions.
+    """
+    ids, regions = state.regions.ids, state.regions
+    height, width = ids.shape
+    asked = LIMIT * (2 * cv2.resize(prior, (width, height), interpolation=cv2.INTER_LINEAR) - 1)
+    fields = [np.asarray(asked, np.float32)]
+    for smoothness in SMOOTHNESS:
+        inside = cut_regions(unary * regions.area, regions, state.affinity, smoothness)
+        # The cut decides the side, the evidence how sure of it we are.
+        sure = np.where(inside, np.maximum(unary, 0.2), np.minimum(unary, -0.2))
+        fields.append(LIMIT / 2 * state.guide(np.tanh(sure)[ids]))
+    moved = cut_outline(state.image, fields[2] > 0)
+    fields[2] = np.where(moved, np.maximum(fields[2], 0.1), np.minimum(fields[2], -0.1))
+    probability = (1 / (1 + np.exp(-unary))).astype(np.float32)[ids]
+    *weights, bias = calibration()["quality"]
+    answers = []
+    for kind, field in enumerate(fields):
+        mask = field > 0
+        if mask.any():
+            seen = mask_evidence(mask, fields[0] > 0, probability, state.gradient, kind)
+            score = float(np.clip(seen @ np.asarray(weights, np.float32) + bias, 0, 1))
+            answers.append((score, np.asarray(field, np.float32)))
+    return answers
 
 
 def weigh(regions: Regions, kernels: Kernels, priors: Floats) -> Floats:
@@ -265,13 +270,6 @@ def weigh(regions: Regions, kernels: Kernels, priors: Floats) -> Floats:
         evidence = gather(regions, kernels, priors, logits)
         logits = np.clip(evidence @ np.asarray(weights, np.float32) + bias, -LIMIT, LIMIT)
     return np.asarray(logits, np.float32)
-
-
-def expected_iou(logits: Floats, inside: NDArray[np.bool_], regions: Regions) -> float:
-    """Estimate a mask's IoU from the log odds of its regions: expected overlap over union."""
-    likely = regions.area / (1 + np.exp(-logits))
-    union = regions.area[inside].sum() + likely[~inside].sum()
-    return float(likely[inside].sum() / union) if union > 0 else 0.0
 
 
 def load(options: BackendOptions) -> GraphCut:

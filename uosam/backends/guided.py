@@ -25,7 +25,7 @@ class GuidedFilter:
         self._full = image.astype(np.float32) / 255
         self._small_wh = max(1, width // 2), max(1, height // 2)
         self._wh = width, height
-        self._small = cv2.resize(self._full, self._small_wh, interpolation=cv2.INTER_AREA)
+        self._small = self._shrink(self._full)
         self._mean = self._box(self._small)
         covariance = np.empty((*self._small.shape[:2], 3, 3), np.float32)
         for first in range(3):
@@ -36,6 +36,10 @@ class GuidedFilter:
         covariance[:, :, range(3), range(3)] += EPSILON
         self._inverse = np.linalg.inv(covariance)
 
+    def _shrink(self, values: Floats) -> Floats:
+        small = cv2.resize(values, self._small_wh, interpolation=cv2.INTER_AREA)
+        return np.asarray(small, np.float32)
+
     def _box(self, values: Floats) -> Floats:
         side = 2 * RADIUS + 1
         blurred = cv2.blur(values, (side, side), borderType=cv2.BORDER_REFLECT)
@@ -43,11 +47,11 @@ class GuidedFilter:
 
     def __call__(self, field: Floats) -> Floats:
         """Filter an (h, w) field at the size of the picture; (h, w)."""
-        small = cv2.resize(field, self._small_wh, interpolation=cv2.INTER_AREA)
+        small = self._shrink(field)
         mean = self._box(small)
         cross = self._box(self._small * small[:, :, None]) - self._mean * mean[:, :, None]
         slope = np.einsum("hwij,hwj->hwi", self._inverse, cross)
         offset = mean - (slope * self._mean).sum(axis=2)
         both = self._box(np.concatenate([slope, offset[:, :, None]], axis=2))
-        both = cv2.resize(both, self._wh, interpolation=cv2.INTER_LINEAR)
-        return np.asarray((both[:, :, :3] * self._full).sum(axis=2) + both[:, :, 3], np.float32)
+        large = np.asarray(cv2.resize(both, self._wh, interpolation=cv2.INTER_LINEAR), np.float32)
+        return np.asarray((large[:, :, :3] * self._full).sum(axis=2) + large[:, :, 3], np.float32)

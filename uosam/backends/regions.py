@@ -15,7 +15,7 @@ from uosam.structures import Floats, Image
 
 WORK_SIDE = 512
 """Longest side, in pixels, of the copy of the picture that is segmented."""
-CELL = 9
+CELL = 7
 """Side of the square that seeds one region, in pixels of the working copy."""
 _MARGIN = 2  # cv2.watershed gives up the outermost pixel; it works on a padded copy
 

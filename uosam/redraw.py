@@ -1,0 +1,183 @@
+"""Ask a segmenter for every object of a picture, and settle on one mask each."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uosam.errors import InputError
+from uosam.labels import box, from_logits, iou
+from uosam.structures import Backend, Embedding, Floats, Mask, Masks, Prompts, Proposals
+
+_REPEATS = 0.8  # a candidate this much like the coarse region is that region once more
+
+Rule = Literal["score", "agreement", "product"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Candidate:
+    """The mask chosen for one row of prompts.
+
+    Attributes:
+        mask: (H, W).
+        logits: (4h, 4w) on the logit grid.
+        score: estimate of the mask's IoU, in [0, 1].
+        changed: False if the coarse region itself was the best candidate.
+    """
+
+    mask: Mask
+    logits: Floats
+    score: float
+    changed: bool
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Redraws:
+    """One candidate per object, parts of one label united.
+
+    Attributes:
+        labels: (K,) ids, in the order of the prompts.
+        masks: (K, H, W).
+        logits: (K, H, W) how sure the segmenter is of each pixel.
+        scores: (K,) estimates of IoU, parts weighed by area.
+        changed: (K,) whether any part differs from its coarse region.
+    """
+
+    labels: NDArray[np.int32]
+    masks: Masks
+    logits: Floats
+    scores: Floats
+    changed: NDArray[np.bool_]
+
+
+def choose(proposals: Proposals, asked: Masks, rule: Rule, min_gain: float) -> dict[int, Candidate]:
+    """Pick one mask a row.
+
+    A row's candidate that repeats the coarse region, if there is one, stands for leaving the
+    object alone: the others must beat its value by ``min_gain``.
+
+    Args:
+        proposals: answers to any number of rows.
+        asked: (B, H, W) the coarse region behind each row.
+        rule: what makes a mask good: its "score", its "agreement" (IoU with the coarse region),
+            or the "product" of both; ties go to the earlier mask.
+        min_gain: in the units of the rule's value.
+
+    Returns:
+        Candidates by row; rows without an answer, or with empty ones only, are absent.
+    """
+    answers: dict[int, list[int]] = defaultdict(list)
+    for index, row in enumerate(proposals.row.tolist()):
+        if proposals.masks[index].any():
+            answers[row].append(index)
+    chosen = {}
+    for row, indices in sorted(answers.items()):
+        agreement = np.array([iou(proposals.masks[index], asked[row]) for index in indices])
+        value = {
+            "score": proposals.scores[indices],
+            "agreement": agreement,
+            "product": proposals.scores[indices] * agreement,
+        }[rule].astype(np.float64)
+        same = int(agreement.argmax())
+        repeated = bool(agreement[same] >= _REPEATS) and len(indices) > 1
+        if repeated:
+            value[same] += min_gain
+        best = int(value.argmax())
+        unchanged = repeated and best == same
+        chosen[row] = Candidate(
+            mask=asked[row] if unchanged else proposals.masks[indices[best]],
+            logits=proposals.logits[indices[best]],
+            score=float(proposals.scores[indices[best]]),
+            changed=not unchanged,
+        )
+    return chosen
+
+
+def _follow_up(prompts: Prompts, chosen: dict[int, Candidate]) -> Prompts:
+    """Prompt every chosen row with its own mask, that mask's box, and the first points."""
+    rows = list(chosen)
+    return Prompts(
+        points=prompts.points[rows],
+        point_labels=prompts.point_labels[rows],
+        boxes=np.stack([box(chosen[row].mask) for row in rows]),
+        logits=np.stack([chosen[row].logits for row in rows]),
+        labels=prompts.labels[rows],
+    )
+
+
+def decode_cascade(
+    prompts: Prompts,
+    embedding: Embedding,
+    backend: Backend,
+    *,
+    steps: int,
+    rule: Rule,
+    min_gain: float,
+) -> dict[int, Candidate]:
+    """Decode all rows in one batch, then refine the winners with their own masks as prompts.
+
+    Source: UO-SAM (arXiv 2405.11742, section 3.2, "CR"); the later steps ask for a single mask.
+
+    Args:
+        prompts: with ``asked`` set.
+        embedding: of the picture.
+        backend: that made it.
+        steps: decodes in a row, at least 1.
+        rule: as in ``choose``.
+        min_gain: as in ``choose``; it bars the first step only.
+
+    Returns:
+        As ``choose``, for rows of ``prompts``.
+
+    Raises:
+        InputError: ``prompts`` stand for no regions.
+    """
+    if prompts.asked is None:
+        raise InputError("prompts must carry the regions they ask about; use make_prompts")
+    chosen = choose(backend.decode(embedding, prompts), prompts.asked, rule, min_gain)
+    for _ in range(steps - 1):
+        changed = {row: found for row, found in chosen.items() if found.changed}
+        if not changed:
+            break
+        rows = list(changed)
+        answers = backend.decode(embedding, _follow_up(prompts, changed), multimask=False)
+        better = choose(answers, prompts.asked[rows], rule, 0.0)
+        chosen.update({rows[new]: found for new, found in better.items()})
+    return chosen
+
+
+def unite(chosen: dict[int, Candidate], labels: Iterable[int], embedding: Embedding) -> Redraws:
+    """Join the parts of each label: union of masks, maximum of logits, scores by area.
+
+    Args:
+        chosen: by row.
+        labels: of all rows.
+        embedding: of the picture.
+    """
+    groups: dict[int, list[Candidate]] = defaultdict(list)
+    for row, label in enumerate(labels):
+        if row in chosen:
+            groups[int(label)].append(chosen[row])
+    height, width = embedding.image_hw
+    masks = np.zeros((len(groups), height, width), bool)
+    logits = np.full((len(groups), height, width), -np.inf, np.float32)
+    scores = np.zeros(len(groups), np.float32)
+    for index, parts in enumerate(groups.values()):
+        for part in parts:
+            masks[index] |= part.mask
+            np.maximum(logits[index], from_logits(part.logits, embedding), out=logits[index])
+        scores[index] = np.average(
+            [part.score for part in parts], weights=[np.count_nonzero(p.mask) for p in parts]
+        )
+    return Redraws(
+        labels=np.array(list(groups), np.int32),
+        masks=masks,
+        logits=logits,
+        scores=scores,
+        changed=np.array([any(p.changed for p in parts) for parts in groups.values()], bool),
+    )

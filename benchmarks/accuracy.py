@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.accuracy`` works on the six sets of ``$UOSAM_SHARED/data/val``, prints a
 table and appends a row with all numbers, settings, commit, versions and machine to
-``benchmarks/results/accuracy.jsonl``; ``--readme`` writes the last row's table into README.md.
+``benchmarks/results/accuracy.jsonl``; ``--readme`` writes the last row's table into README.md and
+draws its picture from the examples.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,11 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 
 from baselines.grabcut import refine_grabcut
 from benchmarks.speed import facts
 from uosam.backends import load_backend
 from uosam.config import Config, dump_config, load_config
+from uosam.demo import run_demo
 from uosam.errors import InputError, UosamError
 from uosam.io.codecs import LabelOptions, read_with
 from uosam.io.images import read_image
@@ -37,6 +41,7 @@ from uosam.structures import Image, LabelMap
 TOP = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).parent / "results" / "accuracy.jsonl"
 README = TOP / "README.md"
+PICTURE = TOP / "docs" / "images" / "demo.jpg"
 BEGIN, END = "<!-- accuracy: begin -->", "<!-- accuracy: end -->"
 SETS: dict[str, int | None] = {
     "human": 0,
@@ -189,6 +194,17 @@ def fill_readme(text: str, row: dict[str, Any]) -> str:
     return f"{head}{BEGIN}\n{table(row)}\n\n{note}\n{END}{tail}"
 
 
+def draw_picture(path: Path, width: int = 960) -> None:
+    """Write the contact sheet of the demo as a JPEG of the given width."""
+    with tempfile.TemporaryDirectory() as folder:
+        demo = run_demo(Path(folder) / "demo", load_config())
+        with PIL.Image.open(demo.sheet) as sheet:
+            size = width, round(sheet.height * width / sheet.width)
+            small = sheet.resize(size, PIL.Image.Resampling.LANCZOS)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    small.save(path, quality=74, optimize=True)
+
+
 def last_row() -> dict[str, Any]:
     """Return the newest stored row of a whole run with default settings.
 
@@ -227,11 +243,15 @@ def main() -> None:
     parser.add_argument("-c", "--config", help="YAML of settings, or the name of a packaged one")
     parser.add_argument("-s", "--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     parser.add_argument("--dry-run", action="store_true", help="print, store nothing")
-    parser.add_argument("--readme", action="store_true", help="write README's table, run nothing")
+    parser.add_argument(
+        "--readme", action="store_true", help="write README's table and picture, measure nothing"
+    )
     arguments = parser.parse_args()
     try:
         if arguments.readme:
-            README.write_text(fill_readme(README.read_text(encoding="utf-8"), last_row()))
+            text = fill_readme(README.read_text(encoding="utf-8"), last_row())
+            README.write_text(text, encoding="utf-8")
+            draw_picture(PICTURE)
             return
         shared = Path(os.environ.get("UOSAM_SHARED", TOP.parent / "shared"))
         config = load_config(arguments.config, arguments.set)

@@ -1,0 +1,40 @@
+"""What README says runs as it stands, and its links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from uosam.io.codecs import read_labels
+
+REPO = Path(__file__).resolve().parents[1]
+TEXT = (REPO / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(REPO / "examples" / "images" / "chelsea.jpg", tmp_path / "photo.jpg")
+    shutil.copy(REPO / "examples" / "coarse" / "chelsea.png", tmp_path / "coarse.png")
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    exec(compile(code, "README.md", "exec"), {})
+    assert read_labels(tmp_path / "refined.png").spec.codec == "luss"
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/index.md"])
+def test_links_lead_somewhere(page: str) -> None:
+    text = (REPO / page).read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link]
+    assert [link for link in links if not ((REPO / page).parent / link).is_file()] == []
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (REPO / "docs" / "index.md").read_text(encoding="utf-8")
+    pages = {path.name for path in (REPO / "docs").glob("*.md")} - {"index.md"}
+    assert {page for page in pages if f"({page})" not in index} == set()
+
+
+def test_the_picture_is_small_enough_for_the_repository() -> None:
+    assert (REPO / "docs" / "images" / "demo.jpg").stat().st_size < 200_000

@@ -12,7 +12,7 @@ import PIL.ImageDraw
 import PIL.ImageFont
 
 from uosam.report import draw_labels
-from uosam.structures import Image, LabelMap
+from uosam.structures import IGNORE, Image, LabelMap
 
 TITLES = ("picture", "coarse mask", "refined", "ground truth")
 COLUMN = 420
@@ -76,7 +76,8 @@ def _draw_row(row: Panels) -> PIL.Image.Image:
     parts = [image] + [
         draw_labels(image, labels[np.ix_(y, x)], background=row.background) for labels in row.maps
     ]
-    captions = ["", *(f"IoU {100 * i:.1f}   boundary IoU {100 * b:.1f}" for i, b in row.scores), ""]
+    scores = (f"IoU {100 * i:.1f}   boundary IoU {100 * b:.1f}" for i, b in row.scores)
+    captions = ["", *scores, "dark: not scored" if (row.maps[-1] == IGNORE).any() else ""]
     canvas = PIL.Image.new(
         "RGB", (len(parts) * COLUMN + (len(parts) + 1) * _GAP, size[1] + _CAPTION + _GAP), "white"
     )

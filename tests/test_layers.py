@@ -40,6 +40,7 @@ ROOMS = {
     "summary": "engine",
     "coarse": "engine",
     "coarse_task": "engine",
+    "data_check": "engine",
     "evaluation_types": "evaluate",
     "evaluation_files": "evaluate",
     "evaluation_export": "evaluate",
@@ -162,7 +163,7 @@ def test_building_the_command_line_imports_nothing_heavy() -> None:
     assert not SLOW & set(result.stdout.split())
 
 
-@pytest.mark.parametrize("command", ["", "coarse", "refine", "demo", "eval", "models", "config"])
+@pytest.mark.parametrize("command", ["", "coarse", "refine", "demo", "eval", "data check", "models", "config"])
 def test_help_answers_at_once(command: str) -> None:
     # Processor time, the best of three: other work on the machine is not our fault.
     code = (

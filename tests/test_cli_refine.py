@@ -134,7 +134,8 @@ def test_flags_are_short_for_settings(uosam_command: Run, folders: Path) -> None
     )
     assert code == 0, err
     settings = yaml.safe_load((folders / "out/config.yaml").read_text())
-    assert settings["labels"] == {"codec": "index8", "background": "none", "ignore": "default"}
+    labels = {"codec": "index8", "background": "none", "ignore": "default", "scores": None}
+    assert settings["labels"] == labels
     assert settings["backend"]["device"] == "cpu"
     assert settings["backend"]["batch_size"] == 7
     assert sorted(path.name for path in folders.glob("drawn/*")) == ["a.jpg", "b.jpg", "c.jpg"]

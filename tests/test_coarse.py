@@ -207,8 +207,8 @@ def test_what_cannot_be_loaded(images, checkpoint, tmp_path, monkeypatch):
 
 
 def test_every_model_of_the_table_exists():
-    for name in coarse.MODELS:
-        assert callable(coarse.lookup("model", name, coarse.MODELS))
+    for name in coarse.REFERENCES:
+        assert callable(coarse.lookup("model", name, coarse.REFERENCES))
 
 
 def test_folders_without_pictures(tmp_path, images):

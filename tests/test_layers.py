@@ -39,6 +39,7 @@ ROOMS = {
     "task": "engine",
     "summary": "engine",
     "coarse": "engine",
+    "coarse_models": "engine",
     "coarse_task": "engine",
     "data_check": "engine",
     "evaluation_types": "evaluate",
@@ -49,6 +50,7 @@ ROOMS = {
     "scores_report": "evaluate",
     "demo": "evaluate",
     "demo_sheet": "evaluate",
+    "run": "evaluate",
     "submit": "evaluate",
 }
 TORCH_ROOMS = {"backends", "training"}
@@ -163,7 +165,9 @@ def test_building_the_command_line_imports_nothing_heavy() -> None:
     assert not SLOW & set(result.stdout.split())
 
 
-@pytest.mark.parametrize("command", ["", "coarse", "refine", "demo", "eval", "data check", "models", "config"])
+@pytest.mark.parametrize(
+    "command", ["", "run", "coarse", "refine", "demo", "eval", "data check", "models", "config"]
+)
 def test_help_answers_at_once(command: str) -> None:
     # Processor time, the best of three: other work on the machine is not our fault.
     code = (

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import uosam
+from uosam.coarse_models import MODELS, REFERENCES
 from uosam.coarse_task import CoarseOptions, Model, is_good, label_one
 from uosam.errors import ConfigError, InputError
 from uosam.io.images import IMAGE_SUFFIXES
@@ -27,16 +28,6 @@ from uosam.lookup import lookup
 from uosam.manifest import Row, file_digest, finish, open_journal, record
 from uosam.structures import Sample
 from uosam.task import Outcome, explain
-
-MODELS = {
-    "cause": "baselines.cause:load",
-    "kmeans": "baselines.kmeans:load",
-    "maskcontrast": "baselines.maskcontrast:load_fitted",
-    "pass": "baselines.pass_:load",
-    "picie": "baselines.picie:load",
-    "smooseg": "baselines.smooseg:load",
-    "stego": "baselines.stego:load",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +59,7 @@ def find_model(options: CoarseOptions, samples: Sequence[Sample]) -> Callable[[]
             f"model {options.model!r} lives in the folder 'baselines' of the source repository, "
             "which is not installed; run in a checkout of it, or put that on PYTHONPATH"
         )
-    load = lookup("model", options.model, MODELS)
+    load = lookup("model", options.model, REFERENCES)
     first = next(iter(inspect.signature(load).parameters.values()))
     if options.checkpoint is None and first.default is inspect.Parameter.empty:
         raise ConfigError(f"model {options.model!r} needs its weights; give --checkpoint FILE")
@@ -201,7 +192,7 @@ def make_header(options: CoarseOptions, samples: Sequence[Sample]) -> Row:
             continue
         is_file = isinstance(value, str) and Path(value).is_file()
         settings[f"settings.{key}"] = file_digest(Path(value)) if is_file else value
-    if needs_set(lookup("model", options.model, MODELS), options):
+    if needs_set(lookup("model", options.model, REFERENCES), options):
         names = "\n".join(sample.name for sample in samples)
         settings["pictures"] = hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()
     header: Row = {"uosam": uosam.__version__, "weights": weights, "settings": settings}

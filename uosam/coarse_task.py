@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from uosam.coarse_models import describe_model
 from uosam.errors import ConfigError, InputError
 from uosam.io.atomic import write_atomic
 from uosam.io.codecs import encode_labels
@@ -21,12 +22,6 @@ from uosam.io.soft import swap_scores
 from uosam.manifest import Row, file_digest
 from uosam.structures import Floats, Image, LabelMap, LabelSpec, Sample
 from uosam.task import Outcome, explain
-
-ENCODINGS = {"pass": "luss", "maskcontrast": "index8"}
-"""What the community of a model writes; the others write grey ids without a background."""
-
-WITHOUT_BACKGROUND = ("cause", "kmeans", "picie", "smooseg", "stego")
-"""Models whose every id is a class: ``refine`` and ``eval`` need --background none."""
 
 Model = Callable[[Image], Floats]
 
@@ -112,12 +107,12 @@ def encode_coarse(labels: LabelMap, classes: int, model: str) -> bytes:
         classes: how many channels the scores have; grey ids of more than 255 take 16 bits.
         model: key of ``MODELS``; others are written as grey ids.
     """
-    codec = ENCODINGS.get(model, "index8")
+    facts = describe_model(model)
+    codec = facts.codec
     if codec == "index8" and classes > 255:  # 255 would be read as "ignore"
         codec = "index16"
     dtype = "uint16" if codec == "index16" else "uint8"
-    background = None if model in WITHOUT_BACKGROUND else 0
-    spec = LabelSpec(codec=codec, background=background, ignore=None, dtype=dtype)
+    spec = LabelSpec(codec=codec, background=facts.background, ignore=None, dtype=dtype)
     return encode_labels(".png", labels, spec)
 
 

@@ -72,17 +72,33 @@ def load_config(source: str | Path | None = None, overrides: Sequence[str] = ())
     Raises:
         ConfigError: no such file or name, unknown section or key, wrong type, value out of range.
     """
+    return build_config(read_changes(source, overrides))
+
+
+def read_changes(source: str | Path | None, overrides: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Collect the settings of a YAML file and of overrides by section and key, not yet checked.
+
+    Raises:
+        ConfigError: no such file or name, no YAML, or an override of another form.
+    """
     changes = _read_yaml(find_config(source)) if source else {}
-    sections = Config().sections()
     for text in overrides:
         section, key, value = _split(text)
-        if section not in sections:
-            raise unknown("config section", section, sections)
         changes.setdefault(section, {})[key] = value
+    return changes
+
+
+def build_config(changes: Mapping[str, Mapping[str, Any]]) -> Config:
+    """Apply what ``read_changes`` collected to the defaults.
+
+    Raises:
+        ConfigError: unknown section or key, wrong type, value out of range.
+    """
+    sections = Config().sections()
     for name, values in changes.items():
         if name not in sections:
             raise unknown("config section", name, sections)
-        sections[name] = _update(name, sections[name], values)
+        sections[name] = update_options(name, sections[name], values)
     own = {f.name for f in fields(Config)}
     stages = {name: sections.pop(name) for name in sections.keys() - own}
     return Config(refine=replace(RefineOptions(), **stages), **sections)
@@ -154,8 +170,12 @@ def _split(text: str) -> tuple[str, str, Text]:
     return section, key, Text(value)
 
 
-def _update(section: str, options: Any, values: Mapping[str, Any]) -> Any:
-    """Return ``options`` with ``values``, each converted to the type that the field declares."""
+def update_options(section: str, options: Any, values: Mapping[str, Any]) -> Any:
+    """Return ``options`` with ``values``, each converted to the type that the field declares.
+
+    Raises:
+        ConfigError: unknown key, wrong type, value out of range.
+    """
     declared = typing.get_type_hints(type(options))
     changes = {}
     for key, value in values.items():

@@ -22,6 +22,7 @@ from uosam.errors import InputError, UosamError
 from uosam.io.atomic import write_atomic
 from uosam.io.codecs import encode_labels, read_with
 from uosam.io.images import check_same_size, read_image
+from uosam.io.soft import find_scores, read_scores
 from uosam.manifest import Row, file_digest
 from uosam.pipeline import refine
 from uosam.report import encode_confidence, encode_overlay
@@ -87,6 +88,8 @@ def _refine_sample(job: Job, sample: Sample, backend: Backend) -> Outcome:
     file = read_with(mask_path, job.config.labels)
     image = read_image(image_path)
     check_same_size(image_path, image.shape[:2], mask_path, file.labels.shape)
+    soft = _scores_path(job, sample)
+    scores = file.scores if soft is None else read_scores(soft, file.labels)
     read = time.perf_counter()
     result = refine(
         image,
@@ -94,7 +97,7 @@ def _refine_sample(job: Job, sample: Sample, backend: Backend) -> Outcome:
         backend,
         job.config.refine,
         background=file.spec.background,
-        scores=file.scores,
+        scores=scores,
     )
     done = time.perf_counter()
     for path, encode in _extras(job, sample):
@@ -112,6 +115,8 @@ def _refine_sample(job: Job, sample: Sample, backend: Backend) -> Outcome:
         "mask_sha256": file_digest(mask_path),
         "output_sha256": hashlib.sha256(data).hexdigest(),
     }
+    if soft is not None:
+        row["scores_sha256"] = file_digest(soft)
     seconds = {"read": read - start, **result.seconds, "write": time.perf_counter() - done}
     return Outcome(row=row, seconds=seconds)
 
@@ -132,6 +137,7 @@ def _is_good(job: Job, sample: Sample, row: Row) -> bool:
     try:
         image_path, mask_path = _paths(sample)
         output = output_path(job, sample)
+        soft = _scores_path(job, sample)
         return (
             row.get("output") == sample.name + mask_path.suffix
             and output.is_file()
@@ -139,6 +145,7 @@ def _is_good(job: Job, sample: Sample, row: Row) -> bool:
             and row.get("output_sha256") == file_digest(output)
             and row.get("mask_sha256") == file_digest(mask_path)
             and row.get("image_sha256") == file_digest(image_path)
+            and row.get("scores_sha256") == (soft and file_digest(soft))
         )
     except (OSError, UosamError):
         return False
@@ -148,6 +155,11 @@ def output_path(job: Job, sample: Sample) -> Path:
     """Return where the refined mask of a sample goes."""
     _, mask = _paths(sample)
     return job.out / (sample.name + mask.suffix)
+
+
+def _scores_path(job: Job, sample: Sample) -> Path | None:
+    folder = job.config.labels.scores
+    return None if folder is None else find_scores(Path(folder), sample.name)
 
 
 def _paths(sample: Sample) -> tuple[Path, Path]:

@@ -40,7 +40,8 @@ def command(
     """Label IMAGES with an unsupervised segmentation model into OUT.
 
     Masks are written as the model's community does: PASS as R + 256 G, others as grey ids.
-    CAUSE, k-means, PiCIE, SmooSeg and STEGO have no background: refine with --background none.
+    CAUSE, k-means, PiCIE, SmooSeg and STEGO have no background: refine with --background none;
+    uosam run, which goes on to refine and score, knows.
     A run that was stopped goes on where it stopped.
 
     uosam coarse photos masks --model pass --checkpoint pass50_finetuning.pth.tar
@@ -51,6 +52,7 @@ def command(
 
     from uosam.cli.progress import show_progress
     from uosam.coarse import find_pictures, label_folder
+    from uosam.coarse_models import describe_model
     from uosam.coarse_task import CoarseOptions
 
     options = CoarseOptions(
@@ -73,6 +75,8 @@ def command(
         raise typer.Exit(130) from None
     earlier = f" ({run.skipped} by an earlier run)" if run.skipped else ""
     typer.echo(f"labelled  {run.labelled}{earlier}\nfailed    {len(run.failures)}")
+    background = " --background none" if describe_model(model).background is None else ""
+    typer.echo(f"next      uosam refine {images} {out} REFINED{background}")
     for name, reason in run.failures.items():
         typer.echo(f"failed: {name}: {reason}".encode(errors="backslashreplace").decode())
     if run.failures:

@@ -58,11 +58,14 @@ class LabelOptions:
         background: id that is no object, "none" where every id is a class (STEGO-style maps), or
             "default" for the codec's own (0 in all of them).
         ignore: stored value that means "ignore", "none", or "default" for the codec's own.
+        scores: folder of the class scores behind the masks, ``.npy`` or ``.npz`` of the same
+            names, or None; masks stay in their own encoding.
     """
 
     codec: str = "auto"
     background: int | Literal["default", "none"] = "default"
     ignore: int | Literal["default", "none"] = "default"
+    scores: str | None = None
 
     def __post_init__(self) -> None:
         """Check names and ranges.

@@ -2,13 +2,64 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from uosam.errors import InputError
+from uosam.io.stored import read_stored
 from uosam.structures import Floats, LabelMap
+
+
+def find_scores(folder: Path, name: str) -> Path:
+    """Return the file of class scores that belongs to a mask: ``.npy``, else ``.npz``.
+
+    Args:
+        folder: of all scores.
+        name: relative path of the mask without suffix.
+
+    Raises:
+        InputError: neither is there.
+    """
+    for suffix in (".npy", ".npz"):
+        path = folder / (name + suffix)
+        if path.is_file():
+            return path
+    raise InputError(
+        f"{folder / name}: expected class scores (.npy or .npz) beside the mask, found none; write "
+        "them with 'uosam coarse --scores', or leave out labels.scores"
+    )
+
+
+def read_scores(path: Path, labels: LabelMap) -> Floats:
+    """Read the class scores behind a mask as probabilities.
+
+    Args:
+        path: ``.npy`` or ``.npz`` of (C, H, W) floats.
+        labels: (H, W) ids of the mask, IGNORE where unknown.
+
+    Returns:
+        (C, H, W), each pixel sums to 1.
+
+    Raises:
+        InputError: the file is damaged, of another size, or its argmax is another mask.
+    """
+    stored = read_stored(path)
+    if stored.codec != "scores" or stored.array.shape[1:] != labels.shape:
+        raise InputError(
+            f"{path}: class scores must be floats (C, {labels.shape[0]}, {labels.shape[1]}), got "
+            f"{stored.array.shape} {stored.array.dtype}"
+        )
+    known = labels >= 0
+    others = int((np.argmax(stored.array, axis=0)[known] != labels[known]).sum())
+    if others:
+        raise InputError(
+            f"{path}: the mask must be the argmax of its class scores, but {others} pixels differ; "
+            "they are of different runs, write both again"
+        )
+    return to_probabilities(stored.array)
 
 
 def to_probabilities(scores: NDArray[Any]) -> Floats:

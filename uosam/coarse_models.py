@@ -1,0 +1,47 @@
+"""The table of USS models: where each lies, what its masks look like, which id is no object.
+
+The models live in ``baselines/`` of the source repository, which is not installed; strings name
+them, so that listing imports nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class UssModel:
+    """What is known of a model before it is loaded.
+
+    Attributes:
+        load: ``module:function`` that loads it.
+        background: id that is no object, or None where every id is a class.
+        codec: encoding in which its community writes masks.
+    """
+
+    load: str
+    background: int | None
+    codec: str = "index8"
+
+
+MODELS = {
+    "cause": UssModel(load="baselines.cause:load", background=None),
+    "kmeans": UssModel(load="baselines.kmeans:load", background=None),
+    "maskcontrast": UssModel(load="baselines.maskcontrast:load_fitted", background=0),
+    "pass": UssModel(load="baselines.pass_:load", background=0, codec="luss"),
+    "picie": UssModel(load="baselines.picie:load", background=None),
+    "smooseg": UssModel(load="baselines.smooseg:load", background=None),
+    "stego": UssModel(load="baselines.stego:load", background=None),
+}
+
+REFERENCES = {name: model.load for name, model in MODELS.items()}
+"""Name to ``module:function``, for ``lookup``."""
+
+
+def describe_model(name: str) -> UssModel:
+    """Return the facts of a key of ``MODELS``; another name is code that writes grey ids, 0 none.
+
+    >>> describe_model("stego").background is None, describe_model("mylab.net:load").background
+    (True, 0)
+    """
+    return MODELS.get(name, UssModel(load=name, background=0))

@@ -52,6 +52,15 @@ ROOMS = {
     "demo_sheet": "evaluate",
     "run": "evaluate",
     "submit": "evaluate",
+    "bench": "evaluate",
+    "bench_cell": "evaluate",
+    "bench_digest": "evaluate",
+    "bench_page": "evaluate",
+    "bench_plan": "evaluate",
+    "bench_plots": "evaluate",
+    "bench_published": "evaluate",
+    "bench_report": "evaluate",
+    "bench_scores": "evaluate",
 }
 TORCH_ROOMS = {"backends", "training"}
 HEAVY = {"torch", "torchvision", "transformers", "segment_anything"}

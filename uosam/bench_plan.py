@@ -1,0 +1,294 @@
+"""What a benchmark compares: methods, sets and seeds, as a YAML file declares them."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+
+from uosam.config import Config, find_config, load_config
+from uosam.errors import ConfigError, unknown
+from uosam.io.codecs import LabelOptions
+from uosam.lookup import lookup
+from uosam.metrics.protocols import Matching
+
+METHODS = {"coarse": "uosam.bench_cell:keep_coarse", "uosam": "uosam.bench_cell:refine_uosam"}
+"""Methods with a name of their own; all others are references ``module:function``."""
+
+_SUPPLIED = ("backend", "options", "seed", "background")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchSet:
+    """Pictures with ground truth, and the coarse masks that every method starts from.
+
+    Attributes:
+        name: for tables.
+        images: folder of the pictures.
+        gt: folder of the ground truth.
+        coarse: folder of the coarse masks; None if they are made by k-means.
+        clusters: settings of k-means (``baselines.kmeans``), if it makes the coarse masks.
+        background: id of the ground truth that is no object, or None.
+        coarse_background: id of the coarse masks that is no object, or None.
+        ignore: stored value of the ground truth that is not scored; "default" for the codec's own.
+        matching: how ids of the coarse masks are given classes, over the whole set.
+        instances: ids number the objects of a picture, so that scores by class mean nothing.
+    """
+
+    name: str
+    images: Path
+    gt: Path
+    coarse: Path | None
+    clusters: Mapping[str, Any] | None = None
+    background: int | None = 0
+    coarse_background: int | None = 0
+    ignore: int | Literal["default", "none"] = "default"
+    matching: Matching = "none"
+    instances: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchMethod:
+    """A refiner and its settings.
+
+    Attributes:
+        name: for tables.
+        reference: a key of ``METHODS`` or ``module:function``.
+        config: segmenter and stages, for methods that take them.
+        settings: further arguments of the function.
+    """
+
+    name: str
+    reference: str
+    config: Config = field(default_factory=Config)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def function(self) -> Callable[..., Any]:
+        """Return the function.
+
+        Raises:
+            ConfigError: there is none of this name.
+        """
+        return lookup("method", self.reference, METHODS)
+
+    def takes(self, argument: str) -> bool:
+        """Tell whether the function has this argument."""
+        return argument in inspect.signature(self.function()).parameters
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A whole benchmark.
+
+    Attributes:
+        methods: in the order of the table; "coarse" is always the first.
+        sets: in the order of the table.
+        seeds: of whatever draws; what draws nothing runs once.
+        limit: pictures of each set, in order of name; None for all.
+        published: names of published tables that stand beside.
+        resamples: draws of the bootstrap.
+    """
+
+    methods: tuple[BenchMethod, ...]
+    sets: tuple[BenchSet, ...]
+    seeds: tuple[int, ...] = (0,)
+    limit: int | None = None
+    published: tuple[str, ...] = ()
+    resamples: int = 1000
+
+
+def read_tree(source: str | Path, known: Sequence[str]) -> tuple[dict[str, Any], Path]:
+    """Read a YAML file of named sections; returns it with its path.
+
+    Raises:
+        ConfigError: no such file, no YAML, or a section that is not known.
+    """
+    path = find_config(source)
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{path}: expected a YAML file, got: {reason}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: expected sections, got {type(tree).__name__}")
+    for name in tree:
+        if name not in known:
+            raise unknown(f"section of {path.name}", str(name), known)
+    return tree, path
+
+
+SECTIONS = ("config", "set", "methods", "sets", "seeds", "limit", "published", "resamples")
+
+
+def read_plan(
+    source: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    methods: Sequence[str] = (),
+    sets: Sequence[str] = (),
+    limit: int | None = None,
+) -> Plan:
+    """Read a plan; ``docs/benchmarking.md`` describes the file.
+
+    Args:
+        source: YAML file, or the name of a packaged one such as "val".
+        overrides: ``section.key=value`` for the segmenter and stages of every method.
+        methods: names to keep; empty for all.
+        sets: names to keep; empty for all.
+        limit: pictures of each set, in place of the file's own limit.
+
+    Raises:
+        ConfigError: the file is no plan, or names what is not there.
+    """
+    tree, path = read_tree(source, SECTIONS)
+    shared = (tree.get("config"), [*_texts(tree, "set"), *overrides])
+    declared = {
+        str(name): _method(str(name), entry, shared)
+        for name, entry in {"coarse": "coarse", **_section(tree, "methods")}.items()
+    }
+    places = _section(tree, "sets")
+    for kind, chosen, names in (("method", methods, declared), ("set", sets, places)):
+        for name in chosen:
+            if name not in names:
+                raise unknown(kind, name, names)
+    seeds = tree.get("seeds", [0])
+    if not (isinstance(seeds, list) and seeds and all(type(seed) is int for seed in seeds)):
+        raise ConfigError(f"seeds must be a list of whole numbers such as [0], got {seeds!r}")
+    for name in ("limit", "resamples"):
+        value = tree.get(name)
+        if value is not None and (type(value) is not int or value < 1):
+            raise ConfigError(f"{name} must be a whole number above 0, got {value!r}")
+    return Plan(
+        methods=tuple(m for n, m in declared.items() if not methods or n in (*methods, "coarse")),
+        sets=tuple(
+            _set(str(name), entry, path.parent)
+            for name, entry in places.items()
+            if name in sets or not (sets or (entry or {}).get("optional"))
+        ),
+        seeds=tuple(seeds),
+        limit=limit if limit is not None else tree.get("limit"),
+        published=tuple(_texts(tree, "published")),
+        resamples=tree.get("resamples", 1000),
+    )
+
+
+def _section(tree: Mapping[str, Any], name: str) -> dict[str, Any]:
+    section = tree.get(name) or {}
+    if not isinstance(section, dict):
+        raise ConfigError(f"{name} must hold 'name: ...' entries, got {section!r}")
+    return section
+
+
+def _texts(tree: Mapping[str, Any], name: str) -> list[str]:
+    texts = tree.get(name) or []
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise ConfigError(f"{name} must be a list of texts, got {texts!r}")
+    return texts
+
+
+def _method(name: str, entry: Any, shared: tuple[str | None, list[str]]) -> BenchMethod:
+    """Build a method from ``reference`` or ``{function, config, set, settings}``."""
+    entry = {"function": entry} if isinstance(entry, str) else entry
+    if not isinstance(entry, dict) or not isinstance(entry.get("function"), str):
+        raise ConfigError(
+            f"methods.{name} must be module:function, or a mapping with 'function', got {entry!r}"
+        )
+    for key in entry:
+        if key not in ("function", "config", "set", "settings"):
+            raise unknown(f"key in methods.{name}", str(key), ("config", "function", "set"))
+    overrides = [*shared[1], *_texts(entry, "set")]
+    method = BenchMethod(
+        name=name,
+        reference=entry["function"],
+        config=load_config(entry.get("config", shared[0]), overrides),
+        settings=entry.get("settings") or {},
+    )
+    if ":" not in method.reference and method.reference not in METHODS:
+        raise unknown("method", method.reference, METHODS)
+    return method
+
+
+def check_settings(method: BenchMethod) -> None:
+    """Refuse settings that a method's function does not have.
+
+    Raises:
+        ConfigError: the function or an argument is not there.
+    """
+    known = inspect.signature(method.function()).parameters
+    for key in method.settings:
+        if key not in known or key in _SUPPLIED:
+            own = [name for name in known if name not in (*_SUPPLIED, "image", "coarse")]
+            raise unknown(f"setting of method {method.name}", str(key), own)
+
+
+_SET_KEYS = (
+    "images",
+    "gt",
+    "coarse",
+    "background",
+    "coarse_background",
+    "ignore",
+    "matching",
+    "instances",
+    "optional",
+)
+
+
+def _set(name: str, entry: Any, folder: Path) -> BenchSet:
+    if not isinstance(entry, dict) or not all(key in entry for key in ("images", "gt", "coarse")):
+        raise ConfigError(
+            f"sets.{name} must be a mapping with 'images', 'gt' and 'coarse', got {entry!r}"
+        )
+    for key in entry:
+        if key not in _SET_KEYS:
+            raise unknown(f"key in sets.{name}", str(key), _SET_KEYS)
+    clusters = entry["coarse"] if isinstance(entry["coarse"], dict) else None
+    background = entry.get("background", 0)
+    matching = entry.get("matching", "none" if clusters is None else "pixels")
+    if matching not in get_args(Matching):
+        raise unknown("matching", str(matching), get_args(Matching))
+    # Both are checked as labels.background and labels.ignore are everywhere else.
+    chosen = LabelOptions(
+        ignore=entry.get("ignore", "default"),
+        background="none" if background is None else background,
+    )
+    paths = {
+        key: _place(entry[key], f"sets.{name}.{key}", folder)
+        for key in ("images", "gt", "coarse")
+        if not (key == "coarse" and clusters is not None)
+    }
+    # Clusters have no background that a refiner could know of.
+    coarse_background = entry.get("coarse_background", background if matching == "none" else None)
+    return BenchSet(
+        name=name,
+        images=paths["images"],
+        gt=paths["gt"],
+        coarse=paths.get("coarse"),
+        clusters=clusters,
+        background=background,
+        coarse_background=coarse_background,
+        ignore=chosen.ignore,
+        matching=matching,
+        instances=bool(entry.get("instances", False)),
+    )
+
+
+def _place(text: Any, where: str, folder: Path) -> Path:
+    """Fill in ``${NAME}`` from the environment; relative paths are those of the YAML file."""
+
+    def value(found: re.Match[str]) -> str:
+        name = found[1]
+        if name not in os.environ:
+            raise ConfigError(
+                f"{where} needs the environment variable {name}, which is not set; "
+                f"set it to the folder of the data, or write the path into the file"
+            )
+        return os.environ[name]
+
+    return folder / re.sub(r"\$\{(\w+)\}", value, str(text))

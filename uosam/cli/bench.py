@@ -1,0 +1,112 @@
+"""``uosam bench``: which refiner should I use?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from uosam.bench import Leaderboard, Step
+
+
+def command(
+    out: Annotated[
+        Path, typer.Argument(help="Folder for tables, page and cells.", show_default=True)
+    ] = Path("bench_out"),
+    config: Annotated[
+        str,
+        typer.Option("-c", "--config", metavar="FILE|NAME", help="What to compare."),
+    ] = "val",
+    published: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Print a published table and run nothing. Repeatable."),
+    ] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only this method. Repeatable.")
+    ] = None,
+    data: Annotated[
+        list[str] | None, typer.Option("--set-name", metavar="NAME", help="Only this set.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Pictures of each set.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-s",
+            "--set",
+            metavar="SECTION.KEY=VALUE",
+            help="A setting of every method's segmenter or stages. Repeatable.",
+        ),
+    ] = None,
+) -> None:
+    """Compare refiners on sets of pictures: a table a reviewer accepts, and a page with plots.
+
+    Cells of the table are kept in OUT and taken from there while data, code, settings and weights
+    stay the same; a run that was stopped goes on where it stopped. Methods that failed are rows
+    that say why, and the exit status is 1.
+
+    uosam bench -c val out
+
+    uosam bench -c val out --set-name person --method uosam --limit 5
+
+    uosam bench --published imagenet-s50
+    """
+    import sys
+
+    from uosam.bench import Leaderboard, run_bench
+    from uosam.bench_plan import read_plan
+    from uosam.bench_published import holds_tables, published_rows, read_tables
+
+    # As "python -m" does: the baselines lie in a checkout, where one works.
+    sys.path.append(str(Path.cwd()))
+    if published or holds_tables(config):
+        tables = read_tables(config if holds_tables(config) else "published")
+        rows = published_rows(published or list(tables), tables)
+        write_board(Leaderboard(rows=tuple(rows), entries=(), samples={}), None)
+        return
+    plan = read_plan(config, settings or (), methods=method or (), sets=data or (), limit=limit)
+    try:
+        board = run_bench(plan, out, on_step=print_step)
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command goes on from here", err=True)
+        raise typer.Exit(130) from None
+    write_board(board, out)
+    if board.failed:
+        raise typer.Exit(1)
+
+
+def print_step(step: Step) -> None:
+    """Print a line for a cell that is done."""
+    entry = step.entry
+    state = entry.cell.error or ("kept" if entry.cell.cached else "done")
+    seeded = "" if entry.seed is None else f", seed {entry.seed}"
+    typer.echo(
+        f"{step.number} / {step.total}  {entry.data.name}{seeded}  {entry.method}: {state}",
+        err=True,
+    )
+
+
+def write_board(board: Leaderboard, out: Path | None) -> None:
+    """Print a leaderboard, and write its files into a folder if one is given."""
+    from rich.console import Console
+
+    from uosam.bench_page import to_html
+    from uosam.bench_report import to_csv, to_latex, to_markdown, to_rich
+    from uosam.io.atomic import write_atomic
+
+    console = Console()
+    # In a file or pipe nothing is gained by folding to 80 columns.
+    width = console.width if console.is_terminal else 250
+    Console(width=width).print(to_rich(board.rows))
+    if out is None:
+        return
+    files = {
+        "leaderboard.md": to_markdown(board.rows),
+        "leaderboard.csv": to_csv(board.rows),
+        "leaderboard.tex": to_latex(board.rows),
+        "leaderboard.html": to_html(board),
+    }
+    for name, text in files.items():
+        write_atomic(out / name, text.encode())
+    typer.echo(f"written: {', '.join(str(out / name) for name in files)}")

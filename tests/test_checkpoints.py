@@ -227,4 +227,5 @@ def test_weights_digest(cache, tmp_path):
 def test_every_model_has_a_backend():
     from uosam.backends import BACKENDS
 
-    assert set(MODELS) == set(BACKENDS)
+    # A folder of transformers may hold any network: there is nothing to list of it.
+    assert set(MODELS) == set(BACKENDS) - {"hf"}

@@ -19,6 +19,7 @@ BACKENDS = {
     "vit_b": "uosam.backends.sam:load",
     "vit_l": "uosam.backends.sam:load",
     "vit_h": "uosam.backends.sam:load",
+    "hf": "uosam.backends.hf:load",
 }
 
 
@@ -28,7 +29,8 @@ class BackendOptions:
 
     Attributes:
         name: a key of ``BACKENDS`` or ``module:function`` of code outside this package.
-        checkpoint: weights file; None looks into the user cache (``uosam models``).
+        checkpoint: weights file, or for "hf" a folder; None looks into the user cache
+            (``uosam models``).
         device: "auto" takes CUDA, then MPS, then the CPU; or any torch device name.
         precision: arithmetic of the encoder and decoder; bfloat16 on request, never float16,
             which overflows in vit_h and MobileSAM.
@@ -68,15 +70,15 @@ def load_backend(options: BackendOptions) -> Backend:
 
 
 def weights_digest(options: BackendOptions) -> str:
-    """Return SHA-256 of the weights file that ``options`` lead to, or "none" without one.
+    """Return SHA-256 of the weights file or folder of ``options``, or "none" without one.
 
     It belongs into the fingerprint of everything that determines an output. A backend from outside
     this package is known by the file given with it.
 
     Raises:
-        BackendError: the weights file is missing or empty.
+        BackendError: the weights file is missing or empty, or the folder is without files.
     """
-    from uosam.backends.checkpoints import MODELS, file_digest, find_checkpoint
+    from uosam.backends.checkpoints import MODELS, file_digest, find_checkpoint, folder_digest
 
     model = MODELS.get(options.name)
     if model is not None and model.file is not None:
@@ -84,6 +86,8 @@ def weights_digest(options: BackendOptions) -> str:
     if model is not None or options.checkpoint is None:
         return "none"
     path = Path(options.checkpoint).expanduser()
+    if path.is_dir():
+        return folder_digest(path)
     if not path.is_file():
         raise BackendError(
             f"checkpoint must be a weights file for {options.name}, found nothing at {path}"

@@ -11,10 +11,54 @@ from numpy.typing import NDArray
 
 from uosam.backends.device import out_of_memory
 from uosam.errors import BackendError, InputError
-from uosam.structures import Embedding, Prompts, Proposals
+from uosam.structures import Embedding, Floats, Image, Prompts, Proposals
 
 STABILITY_OFFSET = 1.0
 """SAM's stability score compares the mask cut at logits minus and plus this value."""
+
+
+def check_image(image: Image) -> None:
+    """Refuse what no encoder can take.
+
+    Raises:
+        InputError: the array is not (H, W, 3) uint8 or has no pixels.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise InputError(
+            f"a picture must be (H, W, 3) uint8 RGB with at least one pixel, got "
+            f"{image.shape} {image.dtype}; convert it first"
+        )
+
+
+def check_mask_prompts(prompts: Prompts, embedding: Embedding) -> None:
+    """Refuse mask prompts that are not on the logit grid of an embedding.
+
+    Raises:
+        InputError: both sizes.
+    """
+    if prompts.logits is not None and prompts.logits.shape[1:] != embedding.logits_hw:
+        raise InputError(
+            f"Prompts.logits must be (B, {embedding.logits_hw[0]}, {embedding.logits_hw[1]}) "
+            f"for this embedding, got {prompts.logits.shape}; bring masks onto the logit grid "
+            "with uosam.labels.to_grid(mask, embedding, scale=LOGIT_SCALE)"
+        )
+
+
+def real_points(
+    prompts: Prompts, rows: NDArray[np.int64]
+) -> tuple[Floats, NDArray[np.int8]] | None:
+    """Return the points (b, n, 2) and labels (b, n) of rows that have as many; None without any.
+
+    Padding is taken off, for SAM has no way to mask it.
+    """
+    labels = prompts.point_labels[rows]
+    padding = labels < 0
+    count = int((~padding[0]).sum())
+    if not count:
+        return None
+    first = np.argsort(padding, axis=1, kind="stable")[:, :count]
+    points = np.take_along_axis(prompts.points[rows], first[..., None], axis=1)
+    return points, np.take_along_axis(labels, first, axis=1)
 
 
 def decode_in_batches(

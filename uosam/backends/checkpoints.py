@@ -161,7 +161,23 @@ def file_digest(path: Path) -> str:
     return _remembered_digest(path.resolve(), stat.st_size, stat.st_mtime_ns)
 
 
-@lru_cache(maxsize=16)
+def folder_digest(folder: Path) -> str:
+    """Return SHA-256 over the names and digests of the settings and weights in a folder.
+
+    Raises:
+        BackendError: there are no such files in it.
+    """
+    suffixes = (".json", ".safetensors", ".bin")
+    files = sorted(path for path in folder.iterdir() if path.suffix in suffixes)
+    if not files:
+        raise BackendError(
+            f"{folder} must be a folder with config.json and weights, found no such files"
+        )
+    lines = "".join(f"{path.name} {file_digest(path)}\n" for path in files)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+@lru_cache(maxsize=64)
 def _remembered_digest(path: Path, size: int, mtime_ns: int) -> str:
     return digests(path)[0]
 

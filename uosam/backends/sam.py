@@ -21,7 +21,13 @@ from PIL import Image as PilImage
 from segment_anything.build_sam import build_sam_vit_b, build_sam_vit_h, build_sam_vit_l
 
 from uosam.backends import BackendOptions
-from uosam.backends.batching import decode_in_batches, stability
+from uosam.backends.batching import (
+    check_image,
+    check_mask_prompts,
+    decode_in_batches,
+    real_points,
+    stability,
+)
 from uosam.backends.checkpoints import find_checkpoint, load_weights, read_state_dict
 from uosam.backends.device import choose_device, out_of_memory
 from uosam.backends.tiny_vit import build_sam_vit_t
@@ -98,11 +104,7 @@ class SamBackend:
             InputError: the array is not (H, W, 3) uint8 or has no pixels.
             BackendError: the device has not enough memory for one picture.
         """
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-            raise InputError(
-                f"a picture must be (H, W, 3) uint8 RGB with at least one pixel, got "
-                f"{image.shape} {image.dtype}; convert it first"
-            )
+        check_image(image)
         hw = (image.shape[0], image.shape[1])
         rows, cols = self._input_hw(hw)
         # PIL's bilinear filter is what the published predictor resizes with.
@@ -162,12 +164,7 @@ class SamBackend:
                 f"decode needs an embedding made by embed of a SAM backend, got one with state "
                 f"{type(embedding.state).__name__}; embed the picture with this backend first"
             )
-        if prompts.logits is not None and prompts.logits.shape[1:] != embedding.logits_hw:
-            raise InputError(
-                f"Prompts.logits must be (B, {embedding.logits_hw[0]}, {embedding.logits_hw[1]}) "
-                f"for this embedding, got {prompts.logits.shape}; bring masks onto the logit grid "
-                "with uosam.labels.to_grid(mask, embedding, scale=LOGIT_SCALE)"
-            )
+        check_mask_prompts(prompts, embedding)
         return decode_in_batches(
             lambda rows: self._decode_rows(
                 embedding, prompts, rows, multimask, min_score, min_stability
@@ -247,16 +244,11 @@ class SamBackend:
         self, prompts: Prompts, rows: NDArray[np.int64], image_hw: tuple[int, int]
     ) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Real points (b, n, 2) and labels (b, n) of some rows; None if they have none."""
-        labels = prompts.point_labels[rows]
-        padding = labels < 0
-        count = int((~padding[0]).sum())
-        if not count:
+        real = real_points(prompts, rows)
+        if real is None:
             return None
-        first = np.argsort(padding, axis=1, kind="stable")[:, :count]
-        points = np.take_along_axis(prompts.points[rows], first[..., None], axis=1)
-        return self._scale_xy(points, image_hw), self._tensor(
-            np.take_along_axis(labels, first, axis=1)
-        )
+        points, labels = real
+        return self._scale_xy(points, image_hw), self._tensor(labels)
 
     def _boxes(
         self, prompts: Prompts, rows: NDArray[np.int64], image_hw: tuple[int, int]

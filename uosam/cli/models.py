@@ -99,3 +99,4 @@ def _print_table(rows: list[dict[str, Any]], folder: str) -> None:
     Console().print(table)
     # Outside the table, which would fold or cut a long path.
     typer.echo(f"looked for in {folder}\nget a missing file with: uosam models fetch NAME")
+    typer.echo("hf: SAM, SAM-HQ or SAM 2 of transformers, --model hf --checkpoint FOLDER")

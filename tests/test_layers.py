@@ -52,6 +52,8 @@ ROOMS = {
     "demo_sheet": "evaluate",
     "run": "evaluate",
     "submit": "evaluate",
+    "ablate": "evaluate",
+    "ablate_report": "evaluate",
     "bench": "evaluate",
     "bench_cell": "evaluate",
     "bench_digest": "evaluate",
@@ -175,7 +177,20 @@ def test_building_the_command_line_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["", "run", "coarse", "refine", "demo", "eval", "data check", "models", "config"]
+    "command",
+    [
+        "",
+        "run",
+        "coarse",
+        "refine",
+        "demo",
+        "eval",
+        "bench",
+        "ablate",
+        "data check",
+        "models",
+        "config",
+    ],
 )
 def test_help_answers_at_once(command: str) -> None:
     # Processor time, the best of three: other work on the machine is not our fault.

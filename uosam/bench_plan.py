@@ -133,6 +133,7 @@ def read_plan(
     methods: Sequence[str] = (),
     sets: Sequence[str] = (),
     limit: int | None = None,
+    extra: Sequence[str] = (),
 ) -> Plan:
     """Read a plan; ``docs/benchmarking.md`` describes the file.
 
@@ -142,11 +143,12 @@ def read_plan(
         methods: names to keep; empty for all.
         sets: names to keep; empty for all.
         limit: pictures of each set, in place of the file's own limit.
+        extra: sections that somebody else reads.
 
     Raises:
         ConfigError: the file is no plan, or names what is not there.
     """
-    tree, path = read_tree(source, SECTIONS)
+    tree, path = read_tree(source, (*SECTIONS, *extra))
     shared = (tree.get("config"), [*_texts(tree, "set"), *overrides])
     declared = {
         str(name): _method(str(name), entry, shared)

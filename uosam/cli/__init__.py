@@ -14,7 +14,19 @@ import typer
 from uosam import __version__
 from uosam.errors import UosamError
 
-COMMANDS = ("run", "coarse", "refine", "eval", "bench", "submit", "data", "demo", "models", "config")
+COMMANDS = (
+    "run",
+    "coarse",
+    "refine",
+    "eval",
+    "bench",
+    "ablate",
+    "submit",
+    "data",
+    "demo",
+    "models",
+    "config",
+)
 """Subcommands in the order of the help page; ``uosam.cli.NAME`` holds ``command`` or ``app``."""
 
 

@@ -1,0 +1,74 @@
+"""``uosam ablate``: what does each part bring?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    out: Annotated[
+        Path, typer.Argument(help="Folder for tables and cells; that of a benchmark will do.")
+    ] = Path("bench_out"),
+    config: Annotated[
+        str, typer.Option("-c", "--config", metavar="FILE|NAME", help="The grid of variants.")
+    ] = "ablation",
+    data: Annotated[
+        list[str] | None,
+        typer.Option("--set-name", metavar="NAME", help="Only this set. Repeatable."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Pictures of each set.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-s",
+            "--set",
+            metavar="SECTION.KEY=VALUE",
+            help="A setting of every configuration. Repeatable.",
+        ),
+    ] = None,
+) -> None:
+    """Leave parts out, one at a time, and write the ablation table of a paper.
+
+    Cells are kept in OUT as those of "uosam bench" are, and shared with it. Variants that failed
+    are rows that say why, and the exit status is 1.
+
+    uosam ablate -c ablation out --limit 10
+
+    uosam ablate -c ablation out -s backend.name=vit_b
+    """
+    from rich.console import Console
+
+    from uosam.ablate import read_ablation, run_ablation
+    from uosam.ablate_report import plot_proposals, to_csv, to_latex, to_markdown, to_rich
+    from uosam.cli.bench import print_step
+    from uosam.errors import ConfigError
+    from uosam.io.atomic import write_atomic
+
+    ablation = read_ablation(config, settings or (), sets=data or (), limit=limit)
+    try:
+        rows = run_ablation(ablation, out, on_step=print_step)
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command goes on from here", err=True)
+        raise typer.Exit(130) from None
+    console = Console()
+    Console(width=console.width if console.is_terminal else 250).print(to_rich(rows))
+    files = {
+        "ablation.md": to_markdown(rows),
+        "ablation.csv": to_csv(rows),
+        "ablation.tex": to_latex(rows),
+    }
+    try:
+        plot = plot_proposals(rows)
+    except ConfigError as error:
+        typer.echo(str(error), err=True)
+    else:
+        if plot is not None:
+            files["proposals.svg"] = plot
+    for name, text in files.items():
+        write_atomic(out / name, text.encode())
+    typer.echo(f"written: {', '.join(str(out / name) for name in files)}")
+    if any(row.note for row in rows):
+        raise typer.Exit(1)

@@ -1,8 +1,8 @@
 """Classes by k-means on the features of a frozen encoder, the idea behind DeepCluster.
 
 Caron et al., ECCV 2018, alternate k-means and training; no segmentation weights were released.
-Here the features are those of any backend of this package, clustered once over a set of pictures,
-and every cell takes the class of its nearest centroid.
+Here the features are those of any backend of this package or of a timm model, clustered once over
+a set of pictures, and every cell takes the class of its nearest centroid.
 """
 
 from __future__ import annotations
@@ -12,16 +12,18 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from baselines.pictures import enlarge
+from baselines.timm_features import load as load_timm
 from uosam.backends import BackendOptions, load_backend
 from uosam.errors import BackendError, ConfigError, InputError
 from uosam.io.atomic import write_atomic
 from uosam.io.images import read_image
-from uosam.structures import Backend, Embedding, Floats, Image
+from uosam.structures import Embedding, Floats, Image
 
 CELLS = 256
 """Cells of a picture that take part in the clustering at most, evenly spread."""
@@ -29,10 +31,19 @@ CELLS = 256
 STEPS, RESTARTS = 20, 5
 
 
+class Encoder(Protocol):
+    """What k-means needs of a backend."""
+
+    def embed(self, image: Image) -> Embedding:
+        """Encode one (H, W, 3) RGB picture."""
+        ...
+
+
 def load(
     path: str | Path | None = None,
     *,
     backend: str = "graphcut",
+    timm: str | None = None,
     classes: int = 27,
     pictures: Sequence[Path] = (),
     centroids: str | Path | None = None,
@@ -43,8 +54,10 @@ def load(
     """Cluster the features of a set of pictures, or take centroids from an earlier run.
 
     Args:
-        path: weights of the backend; None for one without, or one in the user cache.
+        path: weights of the backend or timm model; None for a backend without, or one in the user
+            cache.
         backend: whose features: a key of ``uosam.backends.BACKENDS`` or ``module:function``.
+        timm: name of a timm model whose last feature map is clustered, in place of a backend.
         classes: number of clusters.
         pictures: the set; pictures that cannot be read are left out.
         centroids: ``.npy`` (K, C) in place of pictures.
@@ -62,8 +75,12 @@ def load(
     """
     if classes < 2:
         raise ConfigError(f"classes must be at least 2, got {classes}")
-    options = BackendOptions(name=backend, checkpoint=str(path) if path else None, device=device)
-    encoder = load_backend(options)
+    encoder: Encoder
+    if timm is not None:
+        encoder = load_timm(timm, path, device=device)
+    else:
+        checkpoint = str(path) if path else None
+        encoder = load_backend(BackendOptions(name=backend, checkpoint=checkpoint, device=device))
     if centroids is not None:
         return partial(score, backend=encoder, centroids=_read(Path(centroids)))
     cells = []
@@ -105,7 +122,7 @@ def cluster(cells: Floats, classes: int, seed: int) -> Floats:
     return np.asarray(kmeans.centroids, np.float32)
 
 
-def score(image: Image, *, backend: Backend, centroids: Floats) -> Floats:
+def score(image: Image, *, backend: Encoder, centroids: Floats) -> Floats:
     """Return (K, H, W) cosines of a picture's cells with the centroids, enlarged bilinearly.
 
     Raises:

@@ -11,6 +11,7 @@ and the prototypes are clustered. Every picture therefore has one object class.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from uosam.backends.device import choose_device
 from uosam.backends.restricted_pickle import read_checkpoint
 from uosam.backends.state_dict import entry, fill, take, tensors
 from uosam.errors import BackendError, InputError
+from uosam.io.atomic import write_atomic
 from uosam.io.images import read_image
 from uosam.structures import Floats, Image
 
@@ -74,6 +76,7 @@ def load_fitted(
     *,
     pictures: Sequence[Path] = (),
     clusters: str | Path | None = None,
+    save: str | Path | None = None,
     seed: int = SEED,
     device: str = "auto",
 ) -> Callable[[Image], Floats]:
@@ -82,7 +85,8 @@ def load_fitted(
     Args:
         path: as for ``load``.
         pictures: the set; pictures that cannot be read are left out.
-        clusters: file of ``Clusters.save``, in place of pictures.
+        clusters: file that ``save`` wrote, in place of pictures.
+        save: where to write the clusters as ``.npz``, for other sets and later runs.
         seed: of the clustering.
         device: "auto" or a torch device.
 
@@ -102,7 +106,10 @@ def load_fitted(
         with suppress(InputError):
             prototypes.append(model.prototype(read_image(picture)))
     stacked = np.stack(prototypes) if prototypes else np.zeros((0, COMPONENTS), np.float32)
-    return partial(model.scores, clusters=cluster(stacked, seed=seed))
+    found = cluster(stacked, seed=seed)
+    if save is not None:
+        found.save(Path(save))
+    return partial(model.scores, clusters=found)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -128,7 +135,9 @@ class Clusters:
 
     def save(self, path: Path) -> None:
         """Write an ``.npz`` that ``read_clusters`` reads."""
-        np.savez(path, **vars(self))
+        buffer = io.BytesIO()
+        np.savez(buffer, **vars(self))
+        write_atomic(path, buffer.getvalue())
 
 
 def read_clusters(path: Path) -> Clusters:
@@ -143,7 +152,7 @@ def read_clusters(path: Path) -> Clusters:
     except (OSError, ValueError, EOFError, TypeError, AttributeError) as error:
         raise BackendError(
             f"{path} must be an .npz of clusters, got {type(error).__name__}; make one with "
-            "Clusters.save"
+            "-s save=FILE"
         ) from error
 
 
@@ -221,12 +230,14 @@ class MaskContrast:
         """
         embedding, saliency = self.embed(image)
         distances = clusters.distances(prototype_of(embedding, saliency))
-        rows, cols = (
-            np.minimum(np.arange(side) * SIDE // side, SIDE - 1) for side in image.shape[:2]
-        )
-        near = saliency[np.ix_(rows, cols)]
+        near = saliency[np.ix_(*nearest_grid(image.shape[:2]))]
         lag = (distances - distances.min())[:, None, None]
         return np.concatenate([np.full((1, *near.shape), SALIENT, np.float32), near - lag])
+
+
+def nearest_grid(hw: tuple[int, ...]) -> list[NDArray[np.int64]]:
+    """Return rows and columns of the square that OpenCV's nearest neighbour takes for a picture."""
+    return [np.minimum(np.arange(side) * SIDE // side, SIDE - 1) for side in hw]
 
 
 def prototype_of(embedding: Floats, saliency: Floats) -> Floats:

@@ -154,7 +154,7 @@ def test_clusters_are_made_from_pictures_or_read(monkeypatch, tmp_path):
     np.testing.assert_allclose(
         fitted(pictures[0]), expected.distances(pictures[0, :, 0, 0]), rtol=1e-5
     )
-    expected.save(tmp_path / "clusters.npz")
+    load_fitted("x", pictures=paths, save=str(tmp_path / "clusters.npz"))
     again = load_fitted("x", clusters=tmp_path / "clusters.npz")
     np.testing.assert_array_equal(fitted(pictures[1]), again(pictures[1]))
     with pytest.raises(InputError, match="of at least 32 pictures, got"):

@@ -80,7 +80,7 @@ def test_all_three_steps(data):
 
 
 def test_each_model_says_what_its_background_is():
-    without = {"cause", "kmeans", "picie", "smooseg", "stego"}
+    without = {"cause", "hp", "kmeans", "picie", "smooseg", "stego"}
     for name, facts in MODELS.items():
         assert facts.background == (None if name in without else 0)
         options = load_run(None, [f"coarse.model={name}"])

@@ -26,8 +26,10 @@ class UssModel:
 
 MODELS = {
     "cause": UssModel(load="baselines.cause:load", background=None),
+    "hp": UssModel(load="baselines.hp:load", background=None),
     "kmeans": UssModel(load="baselines.kmeans:load", background=None),
     "maskcontrast": UssModel(load="baselines.maskcontrast:load_fitted", background=0),
+    "maskcontrast-linear": UssModel(load="baselines.maskcontrast_linear:load", background=0),
     "pass": UssModel(load="baselines.pass_:load", background=0, codec="luss"),
     "picie": UssModel(load="baselines.picie:load", background=None),
     "smooseg": UssModel(load="baselines.smooseg:load", background=None),

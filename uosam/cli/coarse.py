@@ -14,7 +14,8 @@ def command(
     model: Annotated[
         str,
         typer.Option(
-            help="cause, kmeans, maskcontrast, pass, picie, smooseg, stego, or module:function.",
+            help="cause, hp, kmeans, maskcontrast, maskcontrast-linear, pass, picie, smooseg, "
+            "stego, or module:function.",
             show_default=False,
         ),
     ],
@@ -40,7 +41,7 @@ def command(
     """Label IMAGES with an unsupervised segmentation model into OUT.
 
     Masks are written as the model's community does: PASS as R + 256 G, others as grey ids.
-    CAUSE, k-means, PiCIE, SmooSeg and STEGO have no background: refine with --background none;
+    CAUSE, HP, k-means, PiCIE, SmooSeg and STEGO have no background: refine with --background none;
     uosam run, which goes on to refine and score, knows.
     A run that was stopped goes on where it stopped.
 

@@ -1,0 +1,52 @@
+"""HP: leveraging hidden positives for unsupervised semantic segmentation (Seong et al., CVPR 2023).
+
+A code and clusters as STEGO's, in a checkpoint of three parts, applied to one view.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from torch import nn
+
+from baselines.codes import SIDE, CodeModel, build_head, by_cosine, guide_by_multiplying
+from baselines.dino_vit import build_vit, patch_features
+from baselines.stego import HEADS, TEMPERATURE
+from uosam.backends.device import choose_device
+from uosam.backends.restricted_pickle import read_checkpoint
+from uosam.backends.state_dict import entry, take, tensors
+
+
+def load(path: str | Path, *, crf: bool = False, device: str = "auto") -> CodeModel:
+    """Load an HP checkpoint; of its networks the trained one counts, not the moving averages.
+
+    Args:
+        path: ``ckpt.pth``.
+        crf: sharpen with the dense CRF, as published; needs pydensecrf.
+        device: "auto" or a torch device.
+
+    Returns:
+        A function from (H, W, 3) RGB to (K, H, W) scores; every channel is a cluster, from 0, and
+        there is no background.
+
+    Raises:
+        BackendError: the file is missing, damaged or of another model.
+    """
+    path = Path(path)
+    content = read_checkpoint(path)
+    state = tensors(entry(content, "net_model_state_dict", path), path)
+    probe = tensors(entry(content, "cluster_model_state_dict", path), path)
+    where = choose_device(device)
+    backbone = tensors(state, path, prefix="model.")
+    heads = HEADS.get(take(backbone, "cls_token", path).shape[-1], 12)
+    return CodeModel(
+        features=partial(
+            patch_features, build_vit(backbone, path, heads=heads, side=SIDE).to(where)
+        ),
+        head=build_head(state, path, ("cluster1.0", "cluster2"), nn.ReLU()).to(where),
+        classify=by_cosine(take(probe, "clusters", path).to(where), TEMPERATURE),
+        flip=False,
+        guide=guide_by_multiplying if crf else None,
+        device=where,
+    )

@@ -40,9 +40,9 @@ def refine_trident(
     """Redraw every region the segmenter is sure of, and let probabilities settle the pixels.
 
     Regions are the components of each label at half size. A region whose redraw is scored
-    ``min_score`` or less has no say. A pixel goes to the label of largest evidence, that is
-    probability times sigmoid of the logit, among the redraws that cover it; where none does, it
-    keeps its label.
+    ``min_score`` or less has no say and keeps its pixels. Any other pixel goes to the label of
+    largest evidence, that is probability times sigmoid of the logit, among the redraws that cover
+    it; where none does, it keeps its label.
 
     Args:
         image: (H, W, 3) RGB.
@@ -74,13 +74,19 @@ def refine_trident(
         return coarse.copy()
     prompts = _prompts(regions, chances, embedding, min_probability, strength)
     found = backend.decode(embedding, prompts, multimask=False)
+    accepted = np.flatnonzero(found.scores > min_score)
+    free = coarse != IGNORE
+    for row in sorted(set(range(len(regions))) - set(found.row[accepted].tolist())):
+        label, part = regions[row]
+        whole = np.repeat(np.repeat(part, 2, axis=0), 2, axis=1)
+        free &= ~whole[: coarse.shape[0], : coarse.shape[1]] | (coarse != label)
     best = np.zeros(coarse.shape, np.float32)
     labels = coarse.copy()
-    for index in np.flatnonzero(found.scores > min_score).tolist():
+    for index in accepted.tolist():
         label = int(prompts.labels[found.row[index]])
         logits = from_logits(found.logits[index], embedding)
         evidence = np.where(found.masks[index], chances[label] / (1 + np.exp(-logits)), 0)
-        taken = (evidence > best) & (coarse != IGNORE)
+        taken = (evidence > best) & free
         labels[taken] = label
         best[taken] = evidence[taken]
     return labels

@@ -67,6 +67,7 @@ def test_latex_has_booktabs_rules_and_escapes() -> None:
     for part in (r"\toprule", r"\midrule", r"\bottomrule", r"a\_b|c", r"no \& idea", r"95 \%"):
         assert part in text, part
     assert text.count(r"\\") == 4
+    assert not re.search(r"(?<!\\)[%_#]", text)  # the caption's percent sign among them
 
 
 def test_the_terminal_shows_brackets_as_they_are() -> None:

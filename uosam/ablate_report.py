@@ -65,7 +65,8 @@ def to_latex(rows: Sequence[AblationRow]) -> str:
     frame = pd.DataFrame([[line[i] for i in kept] for line in cells])
     frame.columns = pd.Index([header[i] for i in kept])
     kinds = "".join("l" if header[i] in _TEXT else "r" for i in kept)
-    return str(frame.to_latex(index=False, escape=True, column_format=kinds, caption=CAPTION))
+    caption = CAPTION.replace("%", r"\%")  # pandas escapes cells, not captions
+    return str(frame.to_latex(index=False, escape=True, column_format=kinds, caption=caption))
 
 
 def to_csv(rows: Sequence[AblationRow]) -> str:

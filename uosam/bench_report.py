@@ -87,7 +87,8 @@ def to_latex(rows: Sequence[BenchRow]) -> str:
     header, cells = table_cells(rows)
     frame = pd.DataFrame(cells, columns=header)
     kinds = "".join("l" if title in _TEXT else "r" for title in header)
-    return str(frame.to_latex(index=False, escape=True, column_format=kinds, caption=CAPTION))
+    caption = CAPTION.replace("%", r"\%")  # pandas escapes cells, not captions
+    return str(frame.to_latex(index=False, escape=True, column_format=kinds, caption=caption))
 
 
 def to_records(rows: Sequence[BenchRow]) -> list[dict[str, Any]]:

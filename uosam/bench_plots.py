@@ -19,6 +19,9 @@ SIZES = (0.0, 0.01, 0.05, 0.25, 1.0)
 QUALITIES = (0.0, 0.3, 0.5, 0.7, 0.85, 1.0)
 """Bounds of the coarse mask's IoU."""
 
+DEEPEST = 12.0
+"""Points below the coarse masks at which plots end."""
+
 Good = Sequence[tuple[Entry, Compared]]
 
 
@@ -29,13 +32,21 @@ def accuracy_against_time(rows: Sequence[BenchRow]) -> str:
         rows: of one set, or averages; rows without numbers are left out.
     """
     figure, axes = _figure()
-    for index, row in enumerate(r for r in rows if "object_IoU" in r.scores):
-        # "coarse" takes no time; a logarithm needs some.
-        seconds = max(row.seconds, 1e-4)
+    good = [row for row in rows if "object_IoU" in row.scores]
+    coarse = [100 * row.scores["object_IoU"] for row in good if row.method == "coarse"]
+    for value in coarse[:1]:
+        axes.axhline(value, color="grey", linewidth=0.8, label="coarse masks")
+    floor = coarse[0] - DEEPEST if coarse else -1.0
+    for index, row in enumerate(row for row in good if row.method != "coarse"):
         value = 100 * row.scores["object_IoU"]
-        axes.scatter([seconds], [value], color=_colour(index), zorder=2)
-        axes.annotate(row.method, (seconds, value), xytext=(5, 4), textcoords="offset points")
+        colour, marker = _style(index)
+        # One method that fails badly must not press all others into a line.
+        name = row.method if value > floor else f"{row.method} (off: {value:.0f})"
+        axes.scatter(
+            [row.seconds], [max(value, floor)], color=colour, marker=marker, label=name, zorder=2
+        )
     axes.set_xscale("log")
+    _legend(figure)
     axes.set_xlabel("seconds a picture")
     axes.set_ylabel("object IoU, percent")
     return _svg(figure)
@@ -123,15 +134,12 @@ def _gains(
         if not index:
             names = [f"{name}\n({n})" for name, (_, n) in zip(names, means, strict=True)]
         places = range(len(means))
-        axes.plot(places, [100 * m for m, _ in means], marker="o", color=_colour(index))
-        for place, (mean, _) in reversed(list(enumerate(means))):
-            if not np.isnan(mean):
-                axes.annotate(
-                    method, (place, 100 * mean), xytext=(6, -3), textcoords="offset points"
-                )
-                break
+        colour, marker = _style(index)
+        heights = [100 * mean for mean, _ in means]
+        axes.plot(places, heights, marker=marker, color=colour, label=method, linewidth=1)
     axes.set_xticks(range(len(names)), names)
-    axes.set_xlim(-0.3, len(names) - 0.2)
+    axes.set_ylim(bottom=max(axes.get_ylim()[0], -DEEPEST))
+    _legend(figure)
     axes.set_xlabel(f"{label} (number of objects)")
     axes.set_ylabel("gain of object IoU, points")
     return _svg(figure)
@@ -150,7 +158,7 @@ def _figure() -> tuple[Any, Any]:
             "plots need the package matplotlib, which is not installed; get it with "
             "pip install 'uosam[bench]'"
         ) from error
-    figure = Figure(figsize=(7.2, 4.4), layout="constrained")
+    figure = Figure(figsize=(8.4, 4.4), layout="constrained")
     axes = figure.add_subplot()
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
@@ -167,5 +175,12 @@ def _svg(figure: Any) -> str:
     return buffer.getvalue()
 
 
-def _colour(index: int) -> str:
-    return f"C{index % 10}"
+def _style(index: int) -> tuple[str, str]:
+    """Return a colour and a marker; twenty pairs differ."""
+    return f"C{index % 10}", "osD^"[index // 10 % 2 + 2 * (index % 2)]
+
+
+def _legend(figure: Any) -> None:
+    """Name the methods beside the plot, where no name hides another."""
+    if figure.axes[0].get_legend_handles_labels()[1]:
+        figure.legend(loc="outside right upper", frameon=False)

@@ -2,12 +2,14 @@
 
 import csv
 import zlib
+from functools import lru_cache
 
 import numpy as np
 
 
+@lru_cache(maxsize=1)
 def noise(key, shape):
-    """Standard normal float32 values that depend on the name alone."""
+    """Standard normal float32 values that depend on the name alone; read them, never write."""
     rng = np.random.default_rng(zlib.crc32(key.encode()))
     return rng.standard_normal(shape).astype(np.float32)
 
@@ -107,9 +109,11 @@ def uss_state(folder, file=None, container=None):
         key, shape = row["key"], row["shape"]
         # Both classifiers of PiCIE have the same names; their values have the container's too.
         name = f"{container}.{key}" if (container or "").startswith("classifier") else key
+        # The key encoder of MaskContrast is never used; a quarter of a gigabyte of noise for it is
+        # not worth its time.
         state[key] = (
-            torch.zeros(shape, dtype=torch.int64)
-            if row["dtype"] == "int64"
+            torch.zeros(shape, dtype=torch.int64 if row["dtype"] == "int64" else torch.float32)
+            if row["dtype"] == "int64" or ".model_k." in key
             else torch.from_numpy(uss_value(folder.name, name, shape))
         )
     return state

@@ -12,13 +12,23 @@ def command(
     images: Annotated[Path, typer.Argument(help="Folder of pictures.", show_default=False)],
     out: Annotated[Path, typer.Argument(help="Folder for masks.", show_default=False)],
     model: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="cause, hp, kmeans, maskcontrast, maskcontrast-linear, pass, picie, smooseg, "
             "stego, or module:function.",
             show_default=False,
         ),
-    ],
+    ] = None,
+    k: Annotated[
+        int | None,
+        typer.Option(
+            "--k",
+            metavar="K",
+            min=2,
+            help="Find K classes by k-means on a segmenter's features; short for --model kmeans "
+            "-s classes=K.",
+        ),
+    ] = None,
     checkpoint: Annotated[str | None, typer.Option(help="Weights of the model.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     scores: Annotated[
@@ -45,6 +55,8 @@ def command(
     uosam run, which goes on to refine and score, knows.
     A run that was stopped goes on where it stopped.
 
+    uosam coarse photos masks --k 12
+
     uosam coarse photos masks --model pass --checkpoint pass50_finetuning.pth.tar
 
     uosam coarse photos masks --model stego --checkpoint cocostuff27.ckpt -s crf=true
@@ -55,12 +67,20 @@ def command(
     from uosam.coarse import find_pictures, label_folder
     from uosam.coarse_models import describe_model
     from uosam.coarse_task import CoarseOptions
+    from uosam.errors import ConfigError
 
+    parsed = _parse(settings or [])
+    if k is not None:
+        if model not in (None, "kmeans"):
+            raise ConfigError(f"--k is for k-means, got --model {model}; leave one of them out")
+        model, parsed = "kmeans", {**parsed, "classes": k}
+    if model is None:
+        raise ConfigError("coarse needs a model; give --model NAME, or --k K for k-means")
     options = CoarseOptions(
         model=model,
         checkpoint=checkpoint,
         device=device,
-        settings=_parse(settings or []),
+        settings=parsed,
         scores=scores,
         compress=compress,
         overwrite=overwrite,

@@ -42,6 +42,7 @@ ROOMS = {
     "coarse_models": "engine",
     "coarse_task": "engine",
     "data_check": "engine",
+    "data_link": "engine",
     "evaluation_types": "evaluate",
     "evaluation_files": "evaluate",
     "evaluation_export": "evaluate",

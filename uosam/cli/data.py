@@ -11,12 +11,12 @@ import typer
 if TYPE_CHECKING:
     from uosam.data_check import DataReport
 
-app = typer.Typer(help="Check a data set before hours are spent on it.", no_args_is_help=True)
+app = typer.Typer(help="Check a public data set, or lay it out.", no_args_is_help=True)
 
 
 @app.callback()
 def _group() -> None:
-    """Check a data set before hours are spent on it."""
+    """Check a public data set before hours are spent on it, or lay it out."""
 
 
 @app.command()
@@ -74,6 +74,31 @@ def check(
         _print(report)
     if report.faults:
         raise typer.Exit(1)
+
+
+@app.command()
+def link(
+    root: Annotated[Path, typer.Argument(help="Root folder of the data set.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="New folder for links.", show_default=False)],
+    dataset: Annotated[
+        str | None, typer.Option(help="As for check; recognised if left out.")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Such as validation or val; the evaluated one if left out.")
+    ] = None,
+) -> None:
+    """Link a split into OUT/images and OUT/gt, with the same names, for every other command.
+
+    uosam data link cocostuff coco
+
+    uosam run coco/images out --gt coco/gt --protocol coco-stuff-27 --model stego --checkpoint F
+    """
+    from uosam.data_link import link_data
+
+    linked = link_data(root, out, dataset=dataset, split=split)
+    typer.echo(f"{linked.count} pictures of {linked.dataset} {linked.split} in {linked.images}")
+    if linked.targets is not None:
+        typer.echo(f"ground truth in {linked.targets}")
 
 
 def _print(report: DataReport) -> None:

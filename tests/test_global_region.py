@@ -1,0 +1,145 @@
+"""Proposals vote: order, ties, background and small objects behave as stated."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from tests.conftest import Scene
+from tests.fakes import FakeBackend
+from uosam.errors import ConfigError, InputError
+from uosam.global_region import (
+    GlobalRegionOptions,
+    grid_points,
+    propose,
+    refine_global,
+    suppress,
+    vote,
+)
+from uosam.labels import iou
+
+PLAIN = GlobalRegionOptions(grid=4, min_purity=0.0, protect=False)
+
+
+def brute_vote(labels: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Label of a pixel: majority inside the smallest proposal that covers it, later of equals."""
+    voted = labels.copy()
+    for y, x in np.ndindex(labels.shape):
+        if labels[y, x] < 0:
+            continue
+        best = None
+        for mask in masks:
+            if mask[y, x] and (best is None or mask.sum() <= best.sum()):
+                best = mask
+        if best is not None:
+            inside = [v for v in labels[best].tolist() if v >= 0]
+            voted[y, x] = max(sorted(set(inside)), key=inside.count)
+    return voted
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    labels=arrays(np.int32, (5, 6), elements=st.integers(-1, 3)),
+    masks=arrays(bool, (4, 5, 6)),
+)
+def test_the_vote_is_that_of_the_smallest_proposal(labels: np.ndarray, masks: np.ndarray) -> None:
+    assert np.array_equal(vote(labels, masks, PLAIN, 0), brute_vote(labels, masks))
+
+
+def test_ties_go_to_the_lower_id() -> None:
+    labels = np.array([[2, 1, 1, 2]], np.int32)
+    assert vote(labels, np.ones((1, 1, 4), bool), PLAIN, None).tolist() == [[1, 1, 1, 1]]
+
+
+def test_background_may_be_left_uncounted() -> None:
+    labels = np.array([[0, 0, 0, 4]], np.int32)
+    mask = np.ones((1, 1, 4), bool)
+    assert vote(labels, mask, PLAIN, 0).tolist() == [[0, 0, 0, 0]]
+    silent = replace(PLAIN, background_votes=False)
+    assert vote(labels, mask, silent, 0).tolist() == [[4, 4, 4, 4]]
+    nothing = np.zeros((1, 4), np.int32)
+    assert vote(nothing, mask, silent, 0).tolist() == [[0, 0, 0, 0]]
+
+
+def test_impure_proposals_do_not_vote() -> None:
+    labels = np.array([[1, 1, 1, 2, 2]], np.int32)
+    mask = np.ones((1, 1, 5), bool)
+    assert vote(labels, mask, replace(PLAIN, min_purity=0.7), 0).tolist() == labels.tolist()
+    assert vote(labels, mask, replace(PLAIN, min_purity=0.6), 0).tolist() == [[1] * 5]
+
+
+def test_small_objects_are_protected() -> None:
+    labels = np.array([[1, 1, 1, 1, 2]], np.int32)
+    mask = np.ones((1, 1, 5), bool)
+    assert vote(labels, mask, replace(PLAIN, protect=True), 0).tolist() == labels.tolist()
+
+
+def test_suppression_keeps_the_better_of_two_like_masks() -> None:
+    first = np.zeros((10, 10), bool)
+    first[:6] = True
+    second = first.copy()
+    second[6, 0] = True
+    third = ~first
+    kept = suppress(np.stack([first, second, third]), np.array([0.8, 0.9, 0.1]), 0.7)
+    assert kept.tolist() == [1, 2]
+    assert suppress(np.zeros((0, 4, 4), bool), np.zeros(0), 0.7).tolist() == []
+
+
+def test_proposals_of_a_grid_are_the_shapes_of_the_picture(scene: Scene) -> None:
+    backend = FakeBackend()
+    embedding = backend.embed(scene.image)
+    masks, scores = propose(grid_points((64, 96), 6), embedding, backend, PLAIN)
+    assert len(masks) == len(scores)
+    for label in (1, 2):
+        assert max(iou(mask, scene.target == label) for mask in masks) > 0.97
+
+
+def test_the_stage_sharpens_a_map_and_may_be_left_out(scene: Scene) -> None:
+    backend = FakeBackend()
+    embedding = backend.embed(scene.image)
+    options = GlobalRegionOptions(grid=6)
+    voted = refine_global(scene.coarse, embedding, backend, options)
+    for label in (1, 2):
+        before = iou(scene.coarse == label, scene.target == label)
+        assert iou(voted == label, scene.target == label) > before
+    off = refine_global(scene.coarse, embedding, backend, GlobalRegionOptions(grid=0))
+    assert np.array_equal(off, scene.coarse)
+
+
+def test_a_vote_that_leaves_one_label_is_thrown_away(scene: Scene) -> None:
+    flat = np.full_like(scene.image, 90)
+    backend = FakeBackend()
+    embedding = backend.embed(flat)
+    voted = refine_global(scene.coarse, embedding, backend, PLAIN)
+    assert np.array_equal(voted, scene.coarse)
+
+
+def test_no_proposal_at_all_changes_nothing(scene: Scene) -> None:
+    backend = FakeBackend()
+    embedding = backend.embed(scene.image)
+    strict = replace(PLAIN, min_score=0.95)
+    assert np.array_equal(refine_global(scene.coarse, embedding, backend, strict), scene.coarse)
+
+
+def test_a_map_of_another_size_is_refused(scene: Scene) -> None:
+    backend = FakeBackend()
+    embedding = backend.embed(scene.image)
+    with pytest.raises(InputError, match=r"64 x 96 .* got 32 x 96"):
+        refine_global(scene.coarse[:32], embedding, backend, PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"grid": -1}, "global_region.grid must be at least 0, got -1"),
+        ({"min_purity": 1.1}, r"global_region.min_purity must be in \[0, 1\], got 1.1"),
+    ],
+)
+def test_options_out_of_range_are_refused(change: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        replace(PLAIN, **change)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,6 +53,23 @@ class Scripted(FakeBackend):
             logits=np.stack(cells),
             row=np.arange(len(masks)),
         )
+
+
+def test_every_refiner_takes_the_arguments_of_the_pipeline() -> None:
+    found = []
+    for path in sorted(Path(samrefiner.__file__).parent.glob("*.py")):
+        module = importlib.import_module(f"baselines.{path.stem}")
+        for name, function in inspect.getmembers(module, inspect.isfunction):
+            if name.startswith("refine_") and function.__module__ == module.__name__:
+                found.append(name)
+                first, *others = list(inspect.signature(function).parameters.values())
+                names = [first.name, *(other.name for other in others)]
+                assert names[:2] == ["image", "coarse"], name
+                names = [n for n in names[2:] if n != "backend"]
+                assert names[0] == "background", name
+                assert others[-1].kind is inspect.Parameter.KEYWORD_ONLY, name
+    assert len(found) == 10
+    assert len(found) == len(set(found))
 
 
 @pytest.mark.parametrize("refiner", [r for r in REFINERS if r is not refine_trident])

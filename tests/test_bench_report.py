@@ -44,13 +44,14 @@ ROWS = (
 def test_markdown_by_hand() -> None:
     lines = to_markdown(ROWS).splitlines()
     assert lines[2] == (
-        "|  | set | method | mIoU | object IoU | gain [95 %] | harmed | s / picture | MB | note |"
+        "|  | set | method | n | mIoU | object IoU | gain [95 %] "
+        "| harmed | s / picture | MB | note |"
     )
     assert lines[4] == (
-        r"|  | toy | a_b\|c | 81.2 | 75.0 | +3.1 [-1.0, +7.2] | 12.5 | 0.46 | 321 |  |"
+        r"|  | toy | a_b\|c | 3 / 6 | 81.2 | 75.0 | +3.1 [-1.0, +7.2] | 12.5 | 0.46 | 321 |  |"
     )
-    assert lines[5] == "|  | toy | broken |  |  |  |  |  |  | failed: ValueError: no & idea |"
-    assert lines[6] == "| published | S50 val | PASS | 29.2 |  |  |  |  |  | Table |"
+    assert lines[5] == "|  | toy | broken |  |  |  |  |  |  |  | failed: ValueError: no & idea |"
+    assert lines[6] == "| published | S50 val | PASS |  | 29.2 |  |  |  |  |  | Table |"
 
 
 def test_csv_has_every_number_unrounded() -> None:

@@ -57,6 +57,7 @@ ROOMS = {
     "ablate_report": "evaluate",
     "bench": "evaluate",
     "bench_cell": "evaluate",
+    "bench_methods": "evaluate",
     "bench_digest": "evaluate",
     "bench_page": "evaluate",
     "bench_plan": "evaluate",

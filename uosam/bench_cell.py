@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import multiprocessing
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -23,8 +24,7 @@ from uosam.io.images import read_image
 from uosam.labels import check_label_map
 from uosam.metrics.boundary import boundary_width
 from uosam.metrics.counts import PairCounts, PairTable, Widths, collect, count_pairs, prepare_target
-from uosam.pipeline import RefineOptions, refine
-from uosam.structures import Backend, Image, LabelMap, Sample
+from uosam.structures import Image, LabelMap, Sample
 
 BOUNDARY_RATIO = 0.02
 """Depth of boundaries as a part of the picture's diagonal (Cheng et al., CVPR 2021)."""
@@ -70,25 +70,6 @@ class CellJob:
     seed: int | None
     key: dict[str, Any]
     path: Path
-
-
-def keep_coarse(image: Image, coarse: LabelMap, *, background: int | None = 0) -> LabelMap:
-    """Return the coarse map: the row that every other is compared with."""
-    del background
-    check_label_map(coarse, (image.shape[0], image.shape[1]))
-    return coarse.copy()
-
-
-def refine_uosam(
-    image: Image,
-    coarse: LabelMap,
-    backend: Backend,
-    *,
-    options: RefineOptions,
-    background: int | None = 0,
-) -> LabelMap:
-    """Return the labels of ``pipeline.refine``."""
-    return refine(image, coarse, backend, options, background=background).labels
 
 
 def build_method(
@@ -160,19 +141,20 @@ def _in_process(job: CellJob) -> str:
     process.start()
     there.close()
     try:
-        try:
-            error = str(here.recv())
-        except EOFError:
-            process.join()
-            error = f"its process ended with status {process.exitcode}; memory may have run out"
+        error = str(here.recv())
+    except EOFError:
+        process.join()
+        error = f"its process ended with status {process.exitcode}; memory may have run out"
+    except BaseException:  # Ctrl-C
+        process.terminate()
+        raise
     finally:
-        if process.is_alive() and sys.exc_info()[0] is not None:  # Ctrl-C
-            process.terminate()
         process.join()
     return error
 
 
 def _work(connection: Connection, job: CellJob) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     connection.send(_attempt(job))
 
 

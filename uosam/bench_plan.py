@@ -18,7 +18,7 @@ from uosam.io.codecs import LabelOptions
 from uosam.lookup import lookup
 from uosam.metrics.protocols import Matching
 
-METHODS = {"coarse": "uosam.bench_cell:keep_coarse", "uosam": "uosam.bench_cell:refine_uosam"}
+METHODS = {"coarse": "uosam.bench_methods:keep_coarse", "uosam": "uosam.bench_methods:refine_uosam"}
 """Methods with a name of their own; all others are references ``module:function``."""
 
 _SUPPLIED = ("backend", "options", "seed", "background")
@@ -194,6 +194,9 @@ def _texts(tree: Mapping[str, Any], name: str) -> list[str]:
     return texts
 
 
+_METHOD_KEYS = ("function", "config", "set", "settings")
+
+
 def _method(name: str, entry: Any, shared: tuple[str | None, list[str]]) -> BenchMethod:
     """Build a method from ``reference`` or ``{function, config, set, settings}``."""
     entry = {"function": entry} if isinstance(entry, str) else entry
@@ -202,8 +205,8 @@ def _method(name: str, entry: Any, shared: tuple[str | None, list[str]]) -> Benc
             f"methods.{name} must be module:function, or a mapping with 'function', got {entry!r}"
         )
     for key in entry:
-        if key not in ("function", "config", "set", "settings"):
-            raise unknown(f"key in methods.{name}", str(key), ("config", "function", "set"))
+        if key not in _METHOD_KEYS:
+            raise unknown(f"key in methods.{name}", str(key), _METHOD_KEYS)
     overrides = [*shared[1], *_texts(entry, "set")]
     method = BenchMethod(
         name=name,

@@ -29,8 +29,8 @@ SHORT = {**TITLES, "image_accuracy": "Img-Acc", "pixel_accuracy": "pAcc"}
 
 CAPTION = (
     "Scores and gains in percent; gains are over the coarse masks, with 95 % intervals of a paired "
-    "bootstrap over pictures. Harmed: objects that lose more than one point of IoU. Rows marked "
-    "published are as printed in their sources, not reproduced here."
+    "bootstrap over pictures; n counts pictures / objects. Harmed: objects that lose more than one "
+    "point of IoU. Rows marked published are as printed in their sources, not reproduced here."
 )
 
 
@@ -40,9 +40,11 @@ def table_cells(rows: Sequence[BenchRow]) -> tuple[list[str], list[list[str]]]:
     measured = any(row.kind == "measured" for row in rows)
     gains = [name for name in SHOWN_GAINS if any(name in row.gains for row in rows)]
     header = ["", "set", "method"]
-    if any(row.seed is not None for row in rows):
+    seeded = any(row.seed is not None for row in rows)
+    if seeded:
         header.append("seed")
-    seeded = len(header) == 4
+    if measured:
+        header.append("n")
     for name in names:
         header.append(SHORT[name])
         if name in gains:
@@ -55,6 +57,8 @@ def table_cells(rows: Sequence[BenchRow]) -> tuple[list[str], list[list[str]]]:
         line = ["published" if row.kind == "published" else "", row.data, row.method]
         if seeded:
             line.append("" if row.seed is None else str(row.seed))
+        if measured:
+            line.append("" if row.images is None else f"{row.images} / {row.objects}")
         for name in names:
             line.append(_percent(row.scores.get(name)))
             if name in gains:

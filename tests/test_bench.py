@@ -13,7 +13,7 @@ from tests.bench_sets import write_plan, write_set
 from uosam.bench import Leaderboard, run_bench
 from uosam.bench_cell import peak_memory, read_cell, read_map
 from uosam.bench_digest import source_digest
-from uosam.bench_plan import read_plan
+from uosam.bench_plan import BenchMethod, read_plan
 from uosam.bench_scores import BenchRow, harmed
 from uosam.cli import build_app
 from uosam.errors import ConfigError, InputError
@@ -276,6 +276,10 @@ FAULTS = [
         "labels.ignore must be an id of 0 or more",
     ),
     (
+        {"sets": {"a": {"images": "x", "gt": "y", "coarse": "z", "coarse_background": "sky"}}},
+        "sets.a: a background must be an id of 0 or more, or null, got 'sky'",
+    ),
+    (
         {"sets": {"a": {"images": "${NO_SUCH}/x", "gt": "y", "coarse": "z"}}},
         "sets.a.images needs the environment variable NO_SUCH, which is not set",
     ),
@@ -304,6 +308,24 @@ def test_faults_of_files_and_names(toy: Path, tmp_path: Path) -> None:
     write_plan(plan, methods={"left": {"function": SHIFT, "settings": {"buy": 1}}})
     with pytest.raises(ConfigError, match=r"unknown setting of method left 'buy'.*known: by"):
         run(plan, tmp_path / "out")
+
+
+def test_no_background_can_be_said_in_two_ways(toy: Path, tmp_path: Path) -> None:
+    places = {kind: str(toy / kind) for kind in ("images", "gt", "coarse")}
+    sets = {name: {**places, "background": no} for name, no in (("a", None), ("b", "none"))}
+    found = read_plan(write_plan(tmp_path / "plan.yaml", sets=sets)).sets
+    assert [(data.background, data.coarse_background) for data in found] == [(None, None)] * 2
+
+
+def test_rivals_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    method = BenchMethod(name="a", reference="baselines.grabcut:refine_grabcut")
+    assert callable(method.function())
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="lives in the folder 'baselines' of the source"):
+        method.function()
+    other = BenchMethod(name="a", reference="no.such:thing")
+    with pytest.raises(ConfigError, match="must be importable as module:function"):
+        other.function()
 
 
 def test_faults_of_a_set(toy: Path, tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ ROOMS = {
     "bench_plots": "evaluate",
     "bench_published": "evaluate",
     "bench_report": "evaluate",
+    "bench_set": "evaluate",
     "bench_scores": "evaluate",
 }
 TORCH_ROOMS = {"backends", "training"}

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from uosam.bench_cell import Cell, CellJob, run_cell
 from uosam.bench_digest import cell_key, fingerprint, inputs_digest
-from uosam.bench_plan import BenchMethod, BenchSet, Plan, check_settings
+from uosam.bench_plan import BenchMethod, Plan, check_settings
 from uosam.bench_published import published_rows, read_tables
 from uosam.bench_scores import BenchRow, Compared, Entry, compare, mean_row, score_row
+from uosam.bench_set import BenchSet
 from uosam.coarse import find_pictures, label_folder
 from uosam.coarse_task import CoarseOptions
 from uosam.errors import InputError

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from uosam.backends import load_backend
-from uosam.bench_plan import BenchMethod, BenchSet
+from uosam.bench_plan import BenchMethod
+from uosam.bench_set import BenchSet
 from uosam.io.atomic import write_atomic
 from uosam.io.codecs import LabelOptions, read_with
 from uosam.io.images import read_image

@@ -12,7 +12,8 @@ from typing import Any
 
 import uosam
 from uosam.backends import BACKENDS
-from uosam.bench_plan import METHODS, BenchMethod, BenchSet
+from uosam.bench_plan import METHODS, BenchMethod
+from uosam.bench_set import BenchSet
 from uosam.config import config_folder
 from uosam.manifest import file_digest, make_header
 from uosam.structures import Sample

@@ -2,55 +2,24 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
-import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import yaml
 
+from uosam.bench_set import BenchSet, read_set
 from uosam.config import Config, find_config, load_config
 from uosam.errors import ConfigError, unknown
-from uosam.io.codecs import LabelOptions
 from uosam.lookup import lookup
-from uosam.metrics.protocols import Matching
 
 METHODS = {"coarse": "uosam.bench_methods:keep_coarse", "uosam": "uosam.bench_methods:refine_uosam"}
 """Methods with a name of their own; all others are references ``module:function``."""
 
 _SUPPLIED = ("backend", "options", "seed", "background")
-
-
-@dataclass(frozen=True, kw_only=True)
-class BenchSet:
-    """Pictures with ground truth, and the coarse masks that every method starts from.
-
-    Attributes:
-        name: for tables.
-        images: folder of the pictures.
-        gt: folder of the ground truth.
-        coarse: folder of the coarse masks; None if they are made by k-means.
-        clusters: settings of k-means (``baselines.kmeans``), if it makes the coarse masks.
-        background: id of the ground truth that is no object, or None.
-        coarse_background: id of the coarse masks that is no object, or None.
-        ignore: stored value of the ground truth that is not scored; "default" for the codec's own.
-        matching: how ids of the coarse masks are given classes, over the whole set.
-        instances: ids number the objects of a picture, so that scores by class mean nothing.
-    """
-
-    name: str
-    images: Path
-    gt: Path
-    coarse: Path | None
-    clusters: Mapping[str, Any] | None = None
-    background: int | None = 0
-    coarse_background: int | None = 0
-    ignore: int | Literal["default", "none"] = "default"
-    matching: Matching = "none"
-    instances: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +42,14 @@ class BenchMethod:
         """Return the function.
 
         Raises:
-            ConfigError: there is none of this name.
+            ConfigError: there is none of this name, or its code is not on the Python path.
         """
+        if self.reference.startswith("baselines.") and not importlib.util.find_spec("baselines"):
+            raise ConfigError(
+                f"method {self.reference!r} lives in the folder 'baselines' of the source "
+                "repository, which is not installed; run in a checkout of it, or put that on "
+                "PYTHONPATH"
+            )
         return lookup("method", self.reference, METHODS)
 
     def takes(self, argument: str) -> bool:
@@ -169,7 +144,7 @@ def read_plan(
     return Plan(
         methods=tuple(m for n, m in declared.items() if not methods or n in (*methods, "coarse")),
         sets=tuple(
-            _set(str(name), entry, path.parent)
+            read_set(str(name), entry, path.parent)
             for name, entry in places.items()
             if name in sets or not (sets or (entry or {}).get("optional"))
         ),
@@ -230,70 +205,3 @@ def check_settings(method: BenchMethod) -> None:
         if key not in known or key in _SUPPLIED:
             own = [name for name in known if name not in (*_SUPPLIED, "image", "coarse")]
             raise unknown(f"setting of method {method.name}", str(key), own)
-
-
-_SET_KEYS = (
-    "images",
-    "gt",
-    "coarse",
-    "background",
-    "coarse_background",
-    "ignore",
-    "matching",
-    "instances",
-    "optional",
-)
-
-
-def _set(name: str, entry: Any, folder: Path) -> BenchSet:
-    if not isinstance(entry, dict) or not all(key in entry for key in ("images", "gt", "coarse")):
-        raise ConfigError(
-            f"sets.{name} must be a mapping with 'images', 'gt' and 'coarse', got {entry!r}"
-        )
-    for key in entry:
-        if key not in _SET_KEYS:
-            raise unknown(f"key in sets.{name}", str(key), _SET_KEYS)
-    clusters = entry["coarse"] if isinstance(entry["coarse"], dict) else None
-    background = entry.get("background", 0)
-    matching = entry.get("matching", "none" if clusters is None else "pixels")
-    if matching not in get_args(Matching):
-        raise unknown("matching", str(matching), get_args(Matching))
-    # Both are checked as labels.background and labels.ignore are everywhere else.
-    chosen = LabelOptions(
-        ignore=entry.get("ignore", "default"),
-        background="none" if background is None else background,
-    )
-    paths = {
-        key: _place(entry[key], f"sets.{name}.{key}", folder)
-        for key in ("images", "gt", "coarse")
-        if not (key == "coarse" and clusters is not None)
-    }
-    # Clusters have no background that a refiner could know of.
-    coarse_background = entry.get("coarse_background", background if matching == "none" else None)
-    return BenchSet(
-        name=name,
-        images=paths["images"],
-        gt=paths["gt"],
-        coarse=paths.get("coarse"),
-        clusters=clusters,
-        background=background,
-        coarse_background=coarse_background,
-        ignore=chosen.ignore,
-        matching=matching,
-        instances=bool(entry.get("instances", False)),
-    )
-
-
-def _place(text: Any, where: str, folder: Path) -> Path:
-    """Fill in ``${NAME}`` from the environment; relative paths are those of the YAML file."""
-
-    def value(found: re.Match[str]) -> str:
-        name = found[1]
-        if name not in os.environ:
-            raise ConfigError(
-                f"{where} needs the environment variable {name}, which is not set; "
-                f"set it to the folder of the data, or write the path into the file"
-            )
-        return os.environ[name]
-
-    return folder / re.sub(r"\$\{(\w+)\}", value, str(text))

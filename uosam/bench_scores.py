@@ -10,7 +10,7 @@ import numpy as np
 from scipy.sparse import block_diag, csr_array
 
 from uosam.bench_cell import BOUNDARY_RATIO, Cell
-from uosam.bench_plan import BenchSet
+from uosam.bench_set import BenchSet
 from uosam.evaluation_types import HEADLINES
 from uosam.metrics.bootstrap import Interval, paired_bootstrap
 from uosam.metrics.clusters import find_match

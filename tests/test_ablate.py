@@ -120,6 +120,17 @@ FAULTS = [
 ]
 
 
+def test_groups_can_be_chosen(toy: Path, tmp_path: Path) -> None:
+    grid = write_grid(tmp_path / "grid.yaml", groups=GROUPS)
+    chosen = read_ablation(grid, groups=["cascade"]).variants
+    assert [variant.overrides for variant in chosen] == [
+        ("local_region.cascade=1",),
+        ("local_region.cascade=2",),
+    ]
+    with pytest.raises(ConfigError, match="unknown group 'cascades'; did you mean 'cascade'"):
+        read_ablation(grid, groups=["cascades"])
+
+
 @pytest.mark.parametrize(("sections", "message"), FAULTS, ids=range(len(FAULTS)))
 def test_faults_of_a_grid(toy: Path, tmp_path: Path, sections, message: str) -> None:
     with pytest.raises(ConfigError, match=message):

@@ -79,6 +79,7 @@ def read_ablation(
     source: str | Path,
     overrides: Sequence[str] = (),
     *,
+    groups: Sequence[str] = (),
     sets: Sequence[str] = (),
     limit: int | None = None,
 ) -> Ablation:
@@ -87,6 +88,7 @@ def read_ablation(
     Args:
         source: YAML file, or the name of a packaged one such as "ablation".
         overrides: ``section.key=value`` for every configuration.
+        groups: names to keep; empty for all.
         sets: names to keep; empty for all.
         limit: pictures of each set, in place of the file's own limit.
 
@@ -94,10 +96,18 @@ def read_ablation(
         ConfigError: the file is no grid, or a variant has an unknown or wrong setting.
     """
     tree, path = read_tree(source, (*(s for s in SECTIONS if s != "methods"), "groups"))
-    groups = tree.get("groups")
-    if not isinstance(groups, dict) or not groups:
-        raise ConfigError(f"{path}: expected 'groups' of variants, got {groups!r}")
-    variants = [v for name, entry in groups.items() for v in _variants(str(name), entry)]
+    declared = tree.get("groups")
+    if not isinstance(declared, dict) or not declared:
+        raise ConfigError(f"{path}: expected 'groups' of variants, got {declared!r}")
+    for name in groups:
+        if name not in declared:
+            raise unknown("group", name, map(str, declared))
+    variants = [
+        variant
+        for name, entry in declared.items()
+        if not groups or name in groups
+        for variant in _variants(str(name), entry)
+    ]
     plan = read_plan(path, overrides, sets=sets, limit=limit, extra=("groups",))
     shared = [*(tree.get("set") or []), *overrides]
     methods = [

@@ -15,6 +15,9 @@ def command(
     config: Annotated[
         str, typer.Option("-c", "--config", metavar="FILE|NAME", help="The grid of variants.")
     ] = "ablation",
+    group: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only this group. Repeatable.")
+    ] = None,
     data: Annotated[
         list[str] | None,
         typer.Option("--set-name", metavar="NAME", help="Only this set. Repeatable."),
@@ -35,7 +38,7 @@ def command(
     Cells are kept in OUT as those of "uosam bench" are, and shared with it. Variants that failed
     are rows that say why, and the exit status is 1.
 
-    uosam ablate -c ablation out --limit 10
+    uosam ablate -c ablation out --limit 10 --group prompts --group gate
 
     uosam ablate -c ablation out -s backend.name=vit_b
     """
@@ -47,7 +50,9 @@ def command(
     from uosam.errors import ConfigError
     from uosam.io.atomic import write_atomic
 
-    ablation = read_ablation(config, settings or (), sets=data or (), limit=limit)
+    ablation = read_ablation(
+        config, settings or (), groups=group or (), sets=data or (), limit=limit
+    )
     try:
         rows = run_ablation(ablation, out, on_step=print_step)
     except KeyboardInterrupt:

@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.coarse_imitation import imitate_coarse
 from uosam.backends.evidence import build_kernels, gather, prior_evidence
 from uosam.backends.graphcut import LIMIT, STRIDE, GraphCut, calibration, candidates, weigh
+from uosam.backends.quality import KINDS as KINDS_OF_MASK
 from uosam.backends.quality import mask_evidence
 from uosam.backends.regions import find_regions
 from uosam.labels import iou
@@ -106,11 +107,20 @@ def fit(evidence: Floats, share: Floats, weight: Floats) -> list[float]:
     return [*weights.tolist(), float(model.intercept_[0] - (mean * weights).sum())]
 
 
-def fit_quality(root: Path, per_kind: int) -> list[float]:
+def balance(weight: Floats, kind: np.ndarray) -> None:
+    """Scale weights in place so that every kind of picture counts the same."""
+    for name in np.unique(kind):
+        weight[kind == name] /= weight[kind == name].sum()
+    weight /= weight.mean()
+
+
+def fit_quality(root: Path, per_kind: int) -> list[list[float]]:
     """Fit the IoU of candidate masks on pictures the unary models did not see."""
     backend = GraphCut()
-    evidence, overlaps = [], []
-    for _, image, target, coarse, background in training_pictures(root, per_kind, seed=8):
+    evidence: list[list[Floats]] = [[] for _ in KINDS_OF_MASK]
+    overlaps: list[list[float]] = [[] for _ in KINDS_OF_MASK]
+    sources: list[list[str]] = [[] for _ in KINDS_OF_MASK]
+    for source, image, target, coarse, background in training_pictures(root, per_kind, seed=8):
         state = backend.embed(image).state
         for label in np.unique(coarse):
             mask = coarse == label
@@ -124,15 +134,19 @@ def fit_quality(root: Path, per_kind: int) -> list[float]:
             probability = (1 / (1 + np.exp(-unary)))[state.regions.ids]
             for kind, (_, field) in enumerate(answers):
                 found = field > 0
-                evidence.append(mask_evidence(found, asked, probability, state.gradient, kind))
-                overlaps.append(iou(found & (target >= 0), target == label))
-    model = Ridge(1.0).fit(evidence, overlaps)
-    predicted = model.predict(evidence)
-    print(
-        f"quality: {len(overlaps)} masks, R2 {model.score(evidence, overlaps):.3f}, "
-        f"Spearman {spearmanr(predicted, overlaps).statistic:.3f}"
-    )
-    return [*model.coef_.tolist(), float(model.intercept_)]
+                evidence[kind].append(mask_evidence(found, asked, probability, state.gradient))
+                sources[kind].append(source)
+                overlaps[kind].append(iou(found & (target >= 0), target == label))
+    models = []
+    for kind, seen, truth, source in zip(KINDS_OF_MASK, evidence, overlaps, sources, strict=True):
+        weight = np.ones(len(truth), np.float32)
+        balance(weight, np.array(source))
+        model = Ridge(1.0).fit(seen, truth, sample_weight=weight)
+        spearman = spearmanr(model.predict(seen), truth).statistic
+        determined = model.score(seen, truth)
+        print(f"quality {kind}: {len(truth)} masks, R2 {determined:.3f}, Spearman {spearman:.3f}")
+        models.append([*model.coef_.tolist(), float(model.intercept_)])
+    return models
 
 
 def soft_prior(mask: np.ndarray, grid_hw: tuple[int, int]) -> Floats:
@@ -145,7 +159,7 @@ def main() -> None:
     """Fit both passes and the quality model, and write them."""
     root = Path(os.environ["UOSAM_SHARED"]) / "data" / "train"
     per_kind = int(sys.argv[1]) if len(sys.argv) > 1 else 60
-    models: dict[str, list[float]] = {}
+    models: dict[str, list[float] | list[list[float]]] = {}
     for name in ("first", "second"):
         rows: dict[str, list[np.ndarray]] = {"evidence": [], "share": [], "weight": [], "kind": []}
         for kind, image, target, coarse, background in training_pictures(root, per_kind, seed=7):
@@ -173,7 +187,7 @@ def main() -> None:
                 rows["weight"].append(regions.area[near] / mask.sum())
                 rows["kind"].append(np.full(near.sum(), kind))
         stacked = {key: np.concatenate(values) for key, values in rows.items()}
-        stacked["weight"] /= stacked["weight"].mean()
+        balance(stacked["weight"], stacked["kind"])
         models[name] = fit(stacked["evidence"], stacked["share"], stacked["weight"])
         *weights, bias = models[name]
         wrong = (stacked["evidence"] @ np.asarray(weights) + bias > 0) != (stacked["share"] > 0.5)
@@ -182,14 +196,16 @@ def main() -> None:
             at = stacked["kind"] == kind
             errors = [np.average(e[at], weights=stacked["weight"][at]) for e in (before, wrong)]
             print(f"{name} {kind}: error {errors[0]:.4f} -> {errors[1]:.4f}")
-    write({**models, "quality": [0.0] * 11})
+    write({**models, "quality": [[0.0] * 8] * len(KINDS_OF_MASK)})
     models["quality"] = fit_quality(root, per_kind)
     write(models)
 
 
-def write(models: dict[str, list[float]]) -> None:
+def write(models: dict[str, list[float] | list[list[float]]]) -> None:
     """Store the coefficients to five digits, and let the backend read them anew."""
-    rounded = {key: [float(f"{v:.5g}") for v in values] for key, values in models.items()}
+    rounded = {
+        key: np.vectorize(lambda v: float(f"{v:.5g}"))(v).tolist() for key, v in models.items()
+    }
     OUT.write_text(json.dumps(rounded, indent=1) + "\n")
     calibration.cache_clear()
 

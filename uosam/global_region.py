@@ -6,6 +6,7 @@ label most frequent inside it, large proposals first, always counted on the map 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -96,7 +97,7 @@ def suppress(masks: Masks, scores: Floats, max_overlap: float) -> NDArray[np.int
     Returns:
         Indices of the kept masks, best first.
     """
-    flat = masks.reshape(len(masks), -1).astype(np.float32)
+    flat = masks.reshape(len(masks), math.prod(masks.shape[1:])).astype(np.float32)
     sizes = flat.sum(axis=1)
     shared = flat @ flat.T
     overlap = shared / np.maximum(sizes[:, None] + sizes[None] - shared, 1)

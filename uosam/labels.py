@@ -36,7 +36,7 @@ def iou(first: Mask, second: Mask) -> float:
     0.3333
     """
     union = np.count_nonzero(first | second)
-    return np.count_nonzero(first & second) / union if union else float("nan")
+    return float(np.count_nonzero(first & second) / union) if union else float("nan")
 
 
 def areas(labels: LabelMap) -> dict[int, int]:

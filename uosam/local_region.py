@@ -55,11 +55,11 @@ class LocalRegionOptions:
     cascade: int = 1
     choose: Rule = "score"
     gate: bool = True
-    min_gain: float = 0.03
-    min_agreement: float = 0.4
-    min_score: float = 0.5
-    min_contrast: float = 0.8
-    max_growth: float = 3.0
+    min_gain: float = 0.01
+    min_agreement: float = 0.35
+    min_score: float = 0.0
+    min_contrast: float = 0.0
+    max_growth: float = 2.0
     merge: Literal["logits", "paint"] = "logits"
 
     def __post_init__(self) -> None:

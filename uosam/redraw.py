@@ -14,7 +14,7 @@ from uosam.errors import InputError
 from uosam.labels import box, from_logits, iou
 from uosam.structures import Backend, Embedding, Floats, Mask, Masks, Prompts, Proposals
 
-_REPEATS = 0.8  # a candidate this much like the coarse region is that region once more
+_REPEATS = 0.95  # a mask whose logits overlap this much with those of the prompt repeats it
 
 Rule = Literal["score", "agreement", "product"]
 
@@ -55,15 +55,18 @@ class Redraws:
     changed: NDArray[np.bool_]
 
 
-def choose(proposals: Proposals, asked: Masks, rule: Rule, min_gain: float) -> dict[int, Candidate]:
+def choose(
+    proposals: Proposals, asked: Masks, prompted: Floats | None, rule: Rule, min_gain: float
+) -> dict[int, Candidate]:
     """Pick one mask a row.
 
-    A row's candidate that repeats the coarse region, if there is one, stands for leaving the
-    object alone: the others must beat its value by ``min_gain``.
+    A row's candidate that repeats the mask it was prompted with, if there is one, stands for
+    leaving the object alone: the others must beat its value by ``min_gain``.
 
     Args:
         proposals: answers to any number of rows.
         asked: (B, H, W) the coarse region behind each row.
+        prompted: (B, 4h, 4w) logits of the mask prompts, or None.
         rule: what makes a mask good: its "score", its "agreement" (IoU with the coarse region),
             or the "product" of both; ties go to the earlier mask.
         min_gain: in the units of the rule's value.
@@ -83,8 +86,11 @@ def choose(proposals: Proposals, asked: Masks, rule: Rule, min_gain: float) -> d
             "agreement": agreement,
             "product": proposals.scores[indices] * agreement,
         }[rule].astype(np.float64)
-        same = int(agreement.argmax())
-        repeated = bool(agreement[same] >= _REPEATS) and len(indices) > 1
+        same, repeated = 0, False
+        if prompted is not None:
+            likeness = [iou(proposals.logits[i] > 0, prompted[row] > 0) for i in indices]
+            same = int(np.argmax(likeness))
+            repeated = likeness[same] >= _REPEATS
         if repeated:
             value[same] += min_gain
         best = int(value.argmax())
@@ -139,14 +145,15 @@ def decode_cascade(
     """
     if prompts.asked is None:
         raise InputError("prompts must carry the regions they ask about; use make_prompts")
-    chosen = choose(backend.decode(embedding, prompts), prompts.asked, rule, min_gain)
+    answers = backend.decode(embedding, prompts)
+    chosen = choose(answers, prompts.asked, prompts.logits, rule, min_gain)
     for _ in range(steps - 1):
         changed = {row: found for row, found in chosen.items() if found.changed}
         if not changed:
             break
         rows = list(changed)
         answers = backend.decode(embedding, _follow_up(prompts, changed), multimask=False)
-        better = choose(answers, prompts.asked[rows], rule, 0.0)
+        better = choose(answers, prompts.asked[rows], None, rule, 0.0)
         chosen.update({rows[new]: found for new, found in better.items()})
     return chosen
 

@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 from uosam.backends.regions import Regions
 from uosam.structures import Floats, Image, Mask
 
-BAND = 5.0
+BAND = 6.0
 """Pixels on either side of an outline that the pixel cut may move it by."""
 _CAPACITY = 100  # scipy's maximum flow wants integers
 
@@ -65,8 +65,8 @@ def cut_outline(image: Image, mask: Mask) -> Mask:
     side = mask.astype(np.uint8)
     if mask.all() or not mask.any():
         return mask
-    distance = cv2.distanceTransform(side, cv2.DIST_L2, 3)
-    distance -= cv2.distanceTransform(1 - side, cv2.DIST_L2, 3)
+    depth, gap = (cv2.distanceTransform(s, cv2.DIST_L2, 3) for s in (side, 1 - side))
+    distance = np.asarray(depth, np.float32) - np.asarray(gap, np.float32)
     sure = np.where(mask, cv2.GC_FGD, cv2.GC_BGD)
     likely = np.where(mask, cv2.GC_PR_FGD, cv2.GC_PR_BGD)
     trimap = np.where(np.abs(distance) > BAND, sure, likely).astype(np.uint8)

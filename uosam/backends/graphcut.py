@@ -30,8 +30,11 @@ from uosam.structures import LOGIT_SCALE, Embedding, Floats, Image, Prompts, Pro
 
 STRIDE = 8
 """Working pixels to a cell of the feature grid; a cell of the logit grid is two."""
-SMOOTHNESS = (5.0, 20.0)
-"""Weights of the pairwise term: for the cautious mask, and for the one whose outline is recut."""
+CAUTIOUS = (5.0, 0.25)
+"""Weight of the pairwise term and bias of the log odds of the mask that stays near the prompt."""
+GENEROUS = (20.0, 1.0)
+"""The same for the mask whose outline is cut again. IoU wants pixels of probability above half the
+IoU that can be had, hence the bias; the log odds are those of a pixel classifier."""
 LIMIT = 8.0
 """Logits are clipped to plus and minus this."""
 
@@ -120,7 +123,8 @@ class GraphCut:
             answers = self._cut_answers(embedding, prompts, 3 if multimask else 1)
         kept = []
         for row, score, field in answers:
-            stability = np.count_nonzero(field > 1) / max(1, np.count_nonzero(field > -1))
+            wide = int(np.count_nonzero(field > -1))
+            stability = int(np.count_nonzero(field > 1)) / wide if wide else 0.0
             if score >= min_score and stability >= min_stability:
                 kept.append((row, score, stability, field))
         height, width = embedding.image_hw
@@ -143,13 +147,13 @@ class GraphCut:
     def _clicked(self, embedding: Embedding, prompts: Prompts, row: int) -> dict[int, int]:
         """Return the regions under the points of one row, and their labels."""
         ids = embedding.state.regions.ids
-        last = np.array(ids.shape[::-1]) - 1
-        scale = np.array(ids.shape[::-1]) / np.array(embedding.image_hw[::-1], np.float64)
+        (height, width), (image_height, image_width) = ids.shape, embedding.image_hw
         clicked = {}
-        for point, label in zip(prompts.points[row], prompts.point_labels[row], strict=True):
+        for (x, y), label in zip(prompts.points[row], prompts.point_labels[row], strict=True):
             if label >= 0:
-                x, y = np.clip((point + 0.5) * scale, 0, last).astype(int).tolist()
-                clicked[int(ids[y, x])] = int(label)
+                column = min(width - 1, max(0, int((x + 0.5) * width / image_width)))
+                line = min(height - 1, max(0, int((y + 0.5) * height / image_height)))
+                clicked[int(ids[line, column])] = int(label)
         return clicked
 
     def _point_answers(
@@ -234,21 +238,22 @@ def candidates(state: _State, prior: Floats, unary: Floats) -> list[tuple[float,
     height, width = ids.shape
     asked = LIMIT * (2 * cv2.resize(prior, (width, height), interpolation=cv2.INTER_LINEAR) - 1)
     fields = [np.asarray(asked, np.float32)]
-    for smoothness in SMOOTHNESS:
-        inside = cut_regions(unary * regions.area, regions, state.affinity, smoothness)
+    for smoothness, bias in (CAUTIOUS, GENEROUS):
+        odds = unary + bias
+        inside = cut_regions(odds * regions.area, regions, state.affinity, smoothness)
         # The cut decides the side, the evidence how sure of it we are.
-        sure = np.where(inside, np.maximum(unary, 0.2), np.minimum(unary, -0.2))
+        sure = np.where(inside, np.maximum(odds, 0.2), np.minimum(odds, -0.2))
         fields.append(LIMIT / 2 * state.guide(np.tanh(sure)[ids]))
     moved = cut_outline(state.image, fields[2] > 0)
     fields[2] = np.where(moved, np.maximum(fields[2], 0.1), np.minimum(fields[2], -0.1))
     probability = (1 / (1 + np.exp(-unary))).astype(np.float32)[ids]
-    *weights, bias = calibration()["quality"]
     answers = []
     for kind, field in enumerate(fields):
         mask = field > 0
         if mask.any():
-            seen = mask_evidence(mask, fields[0] > 0, probability, state.gradient, kind)
-            score = float(np.clip(seen @ np.asarray(weights, np.float32) + bias, 0, 1))
+            *weights, constant = calibration()["quality"][kind].tolist()
+            seen = mask_evidence(mask, fields[0] > 0, probability, state.gradient)
+            score = float(np.clip(seen @ np.asarray(weights, np.float32) + constant, 0, 1))
             answers.append((score, np.asarray(field, np.float32)))
     return answers
 

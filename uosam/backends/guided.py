@@ -22,19 +22,23 @@ class GuidedFilter:
 
     def __init__(self, image: Image) -> None:
         height, width = image.shape[:2]
-        self._full = image.astype(np.float32) / 255
+        self._full = np.asarray(image / 255, np.float32)
         self._small_wh = max(1, width // 2), max(1, height // 2)
         self._wh = width, height
         self._small = self._shrink(self._full)
         self._mean = self._box(self._small)
-        covariance = np.empty((*self._small.shape[:2], 3, 3), np.float32)
-        for first in range(3):
-            for second in range(first, 3):
-                product = self._box(self._small[:, :, first] * self._small[:, :, second])
-                value = product - self._mean[:, :, first] * self._mean[:, :, second]
-                covariance[:, :, first, second] = covariance[:, :, second, first] = value
-        covariance[:, :, range(3), range(3)] += EPSILON
-        self._inverse = np.linalg.inv(covariance)
+        red, green, blue = (
+            self._box(self._small * self._small[:, :, [c]]) - self._mean * self._mean[:, :, [c]]
+            for c in range(3)
+        )
+        self._inverse = _inverse_symmetric(
+            red[:, :, 0] + EPSILON,
+            red[:, :, 1],
+            red[:, :, 2],
+            green[:, :, 1] + EPSILON,
+            green[:, :, 2],
+            blue[:, :, 2] + EPSILON,
+        )
 
     def _shrink(self, values: Floats) -> Floats:
         small = cv2.resize(values, self._small_wh, interpolation=cv2.INTER_AREA)
@@ -55,3 +59,17 @@ class GuidedFilter:
         both = self._box(np.concatenate([slope, offset[:, :, None]], axis=2))
         large = np.asarray(cv2.resize(both, self._wh, interpolation=cv2.INTER_LINEAR), np.float32)
         return np.asarray((large[:, :, :3] * self._full).sum(axis=2) + large[:, :, 3], np.float32)
+
+
+def _inverse_symmetric(
+    rr: Floats, rg: Floats, rb: Floats, gg: Floats, gb: Floats, bb: Floats
+) -> Floats:
+    """Invert a symmetric 3 x 3 matrix at every pixel by its adjugate; (h, w, 3, 3).
+
+    Several times faster than ``numpy.linalg.inv`` on many small matrices.
+    """
+    first, second, third = gg * bb - gb * gb, rb * gb - rg * bb, rg * gb - rb * gg
+    middle, last, corner = rr * bb - rb * rb, rr * gg - rg * rg, rg * rb - rr * gb
+    determinant = rr * first + rg * second + rb * third
+    adjugate = np.stack([first, second, third, second, middle, corner, third, corner, last], axis=2)
+    return (adjugate / determinant[:, :, None]).reshape(*rr.shape, 3, 3)

@@ -1,6 +1,6 @@
 """Estimate the IoU of a mask with the object that was meant.
 
-A linear model over what can be seen without ground truth; coefficients from
+A linear model for each kind of mask, over what can be seen without ground truth; coefficients from
 ``benchmarks/fit_graphcut.py``.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 from uosam.structures import Floats, Image, Mask
 
 KINDS = ("as asked", "cut", "outline")
-"""Where a mask comes from: each kind has a bias of its own in the model."""
+"""Where a mask comes from; each kind has a model of its own."""
 _BAND = 15  # side, in pixels, of the window around an outline
 
 
@@ -26,9 +26,7 @@ def gradient(image: Image) -> Floats:
     return np.asarray(np.sqrt(total), np.float32)
 
 
-def mask_evidence(
-    mask: Mask, asked: Mask, probability: Floats, gradients: Floats, kind: int
-) -> Floats:
+def mask_evidence(mask: Mask, asked: Mask, probability: Floats, gradients: Floats) -> Floats:
     """Describe a mask for the quality model.
 
     Args:
@@ -36,12 +34,11 @@ def mask_evidence(
         asked: (h, w) the prompt's own mask.
         probability: (h, w) that a pixel belongs to the object.
         gradients: (h, w) from ``gradient``.
-        kind: index into ``KINDS``.
 
     Returns:
-        (10,): expected IoU under ``probability``, IoU with ``asked``, log contrast of the outline
+        (7,): expected IoU under ``probability``, IoU with ``asked``, log contrast of the outline
         against its surroundings, sureness there, share of the probable object inside, log
-        contrast of the outline, its length against the mask's size, and the kind, one-hot.
+        contrast of the outline, and its length against the mask's size.
     """
     inside = np.count_nonzero(mask)
     overlap = float(probability[mask].sum())
@@ -54,7 +51,6 @@ def mask_evidence(
         near = float(gradients[band].mean())
         sure = 2 * float(np.abs(probability[band] - 0.5).mean())
     either = np.count_nonzero(mask | asked)
-    kinds = [float(kind == index) for index in range(len(KINDS))]
     return np.array(
         [
             overlap / max(1e-6, inside + total - overlap),
@@ -64,7 +60,6 @@ def mask_evidence(
             overlap / max(1e-6, total),
             np.log((edge + 3) / 30),
             np.count_nonzero(outline) / np.sqrt(inside) / 10,
-            *kinds,
         ],
         np.float32,
     )

@@ -5,13 +5,12 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 
-import cv2
 import numpy as np
 import pytest
 
 from tests.conftest import Scene
 from uosam.backends import BackendOptions, load_backend
-from uosam.backends.cutting import BAND, cut_outline, cut_regions
+from uosam.backends.cutting import cut_regions
 from uosam.backends.evidence import affinity, build_kernels
 from uosam.backends.graphcut import GraphCut
 from uosam.backends.guided import GuidedFilter
@@ -214,23 +213,6 @@ def test_levels_of_the_hierarchy_are_nested() -> None:
     assert members[:, 0].all()
     assert len(members) == len(scores) <= 3
     assert sorted(members.sum(axis=1)) == members.sum(axis=1).tolist()
-
-
-def test_the_outline_moves_to_the_edge_but_not_beyond_its_band() -> None:
-    image = np.full((80, 80, 3), (30, 60, 120), np.uint8)
-    image[20:60, 20:60] = (200, 60, 40)
-    truth = np.zeros((80, 80), bool)
-    truth[20:60, 20:60] = True
-    near = np.zeros_like(truth)
-    near[23:63, 18:57] = True
-    moved = cut_outline(image, near)
-    assert iou(moved, truth) > 0.97
-    far = np.zeros_like(truth)
-    far[30:50, 30:50] = True
-    distance = cv2.distanceTransform((~far).astype(np.uint8), cv2.DIST_L2, 5)
-    assert distance[cut_outline(image, far)].max() <= BAND + 1
-    nothing = np.zeros_like(truth)
-    assert cut_outline(image, nothing) is nothing
 
 
 def test_the_guided_filter_equals_its_definition_on_a_linear_picture() -> None:

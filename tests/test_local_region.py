@@ -13,13 +13,12 @@ from hypothesis.extra.numpy import arrays
 from tests.conftest import Scene
 from tests.fakes import FakeBackend
 from uosam.errors import ConfigError, InputError
-from uosam.labels import iou
+from uosam.labels import colour_gradient, iou
 from uosam.local_region import (
     LocalRegionOptions,
     contrast_ratio,
     judge,
     merge,
-    outline_gradient,
     refine_local,
 )
 from uosam.prompts import PromptOptions, make_prompts
@@ -113,7 +112,7 @@ def test_contrast_compares_only_where_the_outlines_differ() -> None:
     old, new = np.zeros((2, 40, 40), bool)
     old[:, 26:] = True
     new[:, 20:] = True
-    gradient = outline_gradient(image)
+    gradient = colour_gradient(image)
     assert contrast_ratio(new, old, gradient) > 10
     assert contrast_ratio(old, new, gradient) < 0.1
     assert contrast_ratio(old, old, gradient) == 1.0

@@ -17,7 +17,7 @@ from uosam.errors import ConfigError
 from uosam.labels import check_label_map
 from uosam.structures import IGNORE, Backend, Embedding, Floats, LabelMap, Masks, Prompts
 
-_BATCH = 64  # points asked at a time; what survives a batch is all that stays in memory
+_BATCH = 64  # points asked at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,15 +97,17 @@ def suppress(masks: Masks, scores: Floats, max_overlap: float) -> NDArray[np.int
     Returns:
         Indices of the kept masks, best first.
     """
-    flat = masks.reshape(len(masks), math.prod(masks.shape[1:])).astype(np.float32)
-    sizes = flat.sum(axis=1)
-    shared = flat @ flat.T
-    overlap = shared / np.maximum(sizes[:, None] + sizes[None] - shared, 1)
-    kept: list[int] = []
-    for index in np.argsort(-scores, kind="stable").tolist():
-        if not kept or overlap[index, kept].max() <= max_overlap:
-            kept.append(index)
-    return np.array(kept, np.int64)
+    flat = masks.reshape(len(masks), math.prod(masks.shape[1:]))
+    sizes = np.count_nonzero(flat, axis=1)
+    kept = np.zeros(0, np.int64)
+    for index in np.argsort(-scores, kind="stable"):
+        # Masks whose areas differ more than this cannot overlap as much.
+        smaller = np.minimum(sizes[kept], sizes[index])
+        like = kept[smaller > max_overlap * np.maximum(sizes[kept], sizes[index])]
+        shared = np.count_nonzero(flat[like] & flat[index], axis=1)
+        if (shared <= max_overlap * (sizes[like] + sizes[index] - shared)).all():
+            kept = np.append(kept, index)
+    return kept
 
 
 def propose(
@@ -122,25 +124,28 @@ def propose(
     Returns:
         (M, H, W) proposals and (M,) scores, best first.
     """
-    height, width = embedding.image_hw
-    masks = np.zeros((0, height, width), bool)
-    small = np.zeros((0, *embedding.logits_hw), bool)
-    scores = np.zeros(0, np.float32)
+    found: dict[bytes, tuple[float, NDArray[np.bool_], NDArray[np.uint8]]] = {}
     for prompts in point_prompts(points):
-        found = backend.decode(
+        answers = backend.decode(
             embedding,
             prompts,
             min_score=options.min_score,
             min_stability=options.min_stability,
         )
-        large = [np.count_nonzero(m) >= options.min_area * m.size for m in found.masks]
-        chosen = np.flatnonzero(np.array(large, bool))
-        masks = np.concatenate([masks, found.masks[chosen]])
-        small = np.concatenate([small, found.logits[chosen] > 0])
-        scores = np.concatenate([scores, found.scores[chosen]])
-        kept = suppress(small, scores, options.max_overlap)
-        masks, small, scores = masks[kept], small[kept], scores[kept]
-    return masks, scores
+        for mask, logits, score in zip(
+            answers.masks, answers.logits > 0, answers.scores.tolist(), strict=True
+        ):
+            key = logits.tobytes()
+            again = key in found and found[key][0] >= score
+            if not again and np.count_nonzero(mask) >= options.min_area * mask.size:
+                found[key] = score, logits, np.packbits(mask)
+    height, width = embedding.image_hw
+    scores = np.array([score for score, _, _ in found.values()], np.float32)
+    small = np.reshape([logits for _, logits, _ in found.values()], (-1, *embedding.logits_hw))
+    kept = suppress(small.astype(bool), scores, options.max_overlap)
+    packed = [bits for _, _, bits in found.values()]
+    full = [np.unpackbits(packed[index], count=height * width) for index in kept]
+    return np.reshape(full, (-1, height, width)).astype(bool), scores[kept]
 
 
 def vote(

@@ -1,4 +1,4 @@
-"""Pure geometry on masks and label maps: no model, no files, no options."""
+"""Pure geometry on masks, label maps and pictures: no model, no files, no options."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uosam.errors import InputError
-from uosam.structures import LOGIT_SCALE, Embedding, Floats, LabelMap, Mask
+from uosam.structures import LOGIT_SCALE, Embedding, Floats, Image, LabelMap, Mask
 
 
 def check_label_map(labels: NDArray[np.generic], image_hw: tuple[int, int]) -> None:
@@ -92,6 +92,23 @@ def signed_distance(mask: Mask) -> Floats:
     to_edge = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     to_mask = cv2.distanceTransform(1 - inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return np.asarray(to_edge - to_mask, np.float32)
+
+
+def colour_gradient(image: Image) -> Floats:
+    """Measure how fast the colours change at every pixel, the evidence for an outline.
+
+    Args:
+        image: (H, W, 3) RGB.
+
+    Returns:
+        (H, W) length of the Sobel gradient over all channels after a blur of one pixel.
+    """
+    smooth = cv2.GaussianBlur(image, (0, 0), 1.0)
+    total = np.zeros(image.shape[:2], np.float32)
+    for channel in cv2.split(smooth):
+        for order in ((1, 0), (0, 1)):
+            total += cv2.Sobel(channel, cv2.CV_32F, *order) ** 2
+    return np.asarray(np.sqrt(total), np.float32)
 
 
 def to_grid(array: NDArray[np.generic], embedding: Embedding, *, scale: int = 1) -> Floats:

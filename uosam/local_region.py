@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uosam.errors import ConfigError
-from uosam.labels import check_label_map, iou
+from uosam.labels import check_label_map, colour_gradient, iou
 from uosam.redraw import Redraws, Rule, decode_cascade, unite
 from uosam.structures import (
     IGNORE,
@@ -107,16 +107,6 @@ class LocalResult:
     labels: LabelMap
     decisions: tuple[Decision, ...]
     confidence: Floats
-
-
-def outline_gradient(image: Image) -> Floats:
-    """Smoothed colour gradient of a picture, the evidence for an outline; (H, W)."""
-    smooth = cv2.GaussianBlur(image, (0, 0), 1.0)
-    total = np.zeros(image.shape[:2], np.float32)
-    for channel in cv2.split(smooth):
-        for order in ((1, 0), (0, 1)):
-            total += cv2.Sobel(channel, cv2.CV_32F, *order) ** 2
-    return np.asarray(np.sqrt(total), np.float32)
 
 
 def contrast_ratio(new: Mask, old: Mask, gradient: Floats) -> float:
@@ -222,7 +212,7 @@ def decide(
         ``judge`` that failed, "unchanged" where the coarse shape was the best answer, or
         "no answer".
     """
-    gradient = outline_gradient(image)
+    gradient = colour_gradient(image)
     answered = redraws.labels.tolist()
     decisions = []
     for label in dict.fromkeys(prompts.labels.tolist()):

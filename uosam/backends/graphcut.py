@@ -17,15 +17,17 @@ from importlib.resources import files
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 from uosam.backends import BackendOptions
-from uosam.backends.cutting import cut_outline, cut_regions
+from uosam.backends.cutting import cut_regions
 from uosam.backends.evidence import Kernels, affinity, build_kernels, gather, prior_evidence
 from uosam.backends.guided import GuidedFilter
 from uosam.backends.hierarchy import build_hierarchy, segments_at
-from uosam.backends.quality import gradient, mask_evidence
+from uosam.backends.quality import mask_evidence
 from uosam.backends.regions import Regions, find_regions, working_copy
 from uosam.errors import InputError
+from uosam.labels import colour_gradient
 from uosam.structures import LOGIT_SCALE, Embedding, Floats, Image, Prompts, Proposals
 
 STRIDE = 8
@@ -33,15 +35,17 @@ STRIDE = 8
 CAUTIOUS = (5.0, 0.25)
 """Weight of the pairwise term and bias of the log odds of the mask that stays near the prompt."""
 GENEROUS = (20.0, 1.0)
-"""The same for the mask whose outline is cut again. IoU wants pixels of probability above half the
-IoU that can be had, hence the bias; the log odds are those of a pixel classifier."""
+"""The same for a smoother, larger mask. The log odds are those of a pixel classifier, but IoU wants
+every pixel of probability above half the IoU that can be had; hence the bias."""
 LIMIT = 8.0
 """Logits are clipped to plus and minus this."""
+
+# The matrices are too small to gain from BLAS threads, and beside other work they lose.
+_ONE_THREAD = ThreadpoolController()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _State:
-    image: Image
     regions: Regions
     kernels: Kernels
     guide: GuidedFilter
@@ -72,24 +76,32 @@ class GraphCut:
             image: (H, W, 3) RGB of any size; longer sides than 512 are segmented on a smaller copy.
 
         Returns:
-            Features are mean CIELAB colour and texture on an 8-pixel grid.
+            Features are CIELAB colour and texture on an 8-pixel grid, less the picture's mean.
         """
+        with _ONE_THREAD.limit(limits=1):
+            return self._embed(image)
+
+    def _embed(self, image: Image) -> Embedding:
         work = working_copy(image)
         height, width = work.shape[:2]
         regions = find_regions(work)
         cells = -(-height // STRIDE), -(-width // STRIDE)
-        colour = np.moveaxis(regions.colour[regions.ids], 2, 0)
+        # Without the picture's mean, or every pair of colours would have a cosine near one.
+        centred = regions.colour - np.average(regions.colour, axis=0, weights=regions.area)
+        colour = np.moveaxis(centred.astype(np.float32)[regions.ids], 2, 0)
         features = np.stack(
-            [cv2.resize(c, cells[::-1], interpolation=cv2.INTER_AREA) for c in colour]
+            [
+                cv2.resize(c.astype(np.float32), cells[::-1], interpolation=cv2.INTER_AREA)
+                for c in colour
+            ]
         )
         extent = height / STRIDE, width / STRIDE
         covered = tuple(max(1, round(side * LOGIT_SCALE)) for side in extent)
         state = _State(
-            image=work,
             regions=regions,
             kernels=build_kernels(regions),
             guide=GuidedFilter(work),
-            gradient=gradient(work),
+            gradient=colour_gradient(work),
             grid=np.asarray(
                 cv2.resize(regions.ids, covered[::-1], interpolation=cv2.INTER_NEAREST), np.int32
             ),
@@ -120,7 +132,8 @@ class GraphCut:
         if prompts.boxes is None and prompts.logits is None:
             answers = self._point_answers(embedding, prompts, 3 if multimask else 1)
         elif len(prompts):
-            answers = self._cut_answers(embedding, prompts, 3 if multimask else 1)
+            with _ONE_THREAD.limit(limits=1):
+                answers = self._cut_answers(embedding, prompts, 3 if multimask else 1)
         kept = []
         for row, score, field in answers:
             wide = int(np.count_nonzero(field > -1))
@@ -226,8 +239,7 @@ def candidates(state: _State, prior: Floats, unary: Floats) -> list[tuple[float,
     """Answer one row with score and logit field of up to three masks.
 
     The mask as it was asked for, so that a prompt that is right already is answered with itself; a
-    cautious cut; and a smoother cut whose outline is cut once more, pixel by pixel. Empty masks
-    are left out.
+    cautious cut; and a generous one. Empty masks are left out.
 
     Args:
         state: of the embedding.
@@ -244,8 +256,6 @@ def candidates(state: _State, prior: Floats, unary: Floats) -> list[tuple[float,
         # The cut decides the side, the evidence how sure of it we are.
         sure = np.where(inside, np.maximum(odds, 0.2), np.minimum(odds, -0.2))
         fields.append(LIMIT / 2 * state.guide(np.tanh(sure)[ids]))
-    moved = cut_outline(state.image, fields[2] > 0)
-    fields[2] = np.where(moved, np.maximum(fields[2], 0.1), np.minimum(fields[2], -0.1))
     probability = (1 / (1 + np.exp(-unary))).astype(np.float32)[ids]
     answers = []
     for kind, field in enumerate(fields):

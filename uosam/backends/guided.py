@@ -32,12 +32,12 @@ class GuidedFilter:
             for c in range(3)
         )
         self._inverse = _inverse_symmetric(
-            red[:, :, 0] + EPSILON,
+            red[:, :, 0] + np.float32(EPSILON),
             red[:, :, 1],
             red[:, :, 2],
-            green[:, :, 1] + EPSILON,
+            green[:, :, 1] + np.float32(EPSILON),
             green[:, :, 2],
-            blue[:, :, 2] + EPSILON,
+            blue[:, :, 2] + np.float32(EPSILON),
         )
 
     def _shrink(self, values: Floats) -> Floats:
@@ -72,4 +72,4 @@ def _inverse_symmetric(
     middle, last, corner = rr * bb - rb * rb, rr * gg - rg * rg, rg * rb - rr * gb
     determinant = rr * first + rg * second + rb * third
     adjugate = np.stack([first, second, third, second, middle, corner, third, corner, last], axis=2)
-    return (adjugate / determinant[:, :, None]).reshape(*rr.shape, 3, 3)
+    return np.asarray(adjugate / determinant[:, :, None], np.float32).reshape(*rr.shape, 3, 3)

@@ -183,7 +183,11 @@ def load_network(folder: Path, family: Family) -> Any:
     transformers.utils.logging.disable_progress_bar()
     try:
         loaded, info = network.from_pretrained(
-            str(folder), local_files_only=True, output_loading_info=True, dtype=torch.float32
+            str(folder),
+            local_files_only=True,
+            output_loading_info=True,
+            dtype=torch.float32,
+            weights_only=True,  # a pickle (.bin) builds tensors and runs nothing
         )
     except Exception as error:  # of its readers, each with a type of its own
         reason = " ".join(str(error).split())[:200]

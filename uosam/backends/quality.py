@@ -9,21 +9,11 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from uosam.structures import Floats, Image, Mask
+from uosam.structures import Floats, Mask
 
-KINDS = ("as asked", "cut", "outline")
+KINDS = ("as asked", "cautious", "generous")
 """Where a mask comes from; each kind has a model of its own."""
 _BAND = 15  # side, in pixels, of the window around an outline
-
-
-def gradient(image: Image) -> Floats:
-    """Smoothed colour gradient of a picture; (h, w)."""
-    smooth = cv2.GaussianBlur(image, (0, 0), 1.0)
-    total = np.zeros(image.shape[:2], np.float32)
-    for channel in cv2.split(smooth):
-        for order in ((1, 0), (0, 1)):
-            total += cv2.Sobel(channel, cv2.CV_32F, *order) ** 2
-    return np.asarray(np.sqrt(total), np.float32)
 
 
 def mask_evidence(mask: Mask, asked: Mask, probability: Floats, gradients: Floats) -> Floats:
@@ -33,7 +23,7 @@ def mask_evidence(mask: Mask, asked: Mask, probability: Floats, gradients: Float
         mask: (h, w), not empty.
         asked: (h, w) the prompt's own mask.
         probability: (h, w) that a pixel belongs to the object.
-        gradients: (h, w) from ``gradient``.
+        gradients: (h, w) from ``uosam.labels.colour_gradient``.
 
     Returns:
         (7,): expected IoU under ``probability``, IoU with ``asked``, log contrast of the outline

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import cv2
@@ -64,3 +65,10 @@ def die(image: Image, coarse: LabelMap, *, background: int | None = 0) -> LabelM
 def wrong_size(image: Image, coarse: LabelMap, *, background: int | None = 0) -> LabelMap:
     """Return half a map."""
     return coarse[:10]
+
+
+def sleep(image: Image, coarse: LabelMap, *, background: int | None = 0) -> LabelMap:
+    """Say where this runs, and take longer than a test."""
+    Path(os.environ["TOY"], "pid").write_text(str(os.getpid()))
+    time.sleep(60)
+    return coarse

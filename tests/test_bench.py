@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -174,6 +177,32 @@ def test_a_process_of_its_own_keeps_memory_apart_and_may_die(toy: Path, tmp_path
     assert here > 700
     assert row(board, "coarse").peak_mb < here - 400
     assert hoard[0] == 1
+
+
+def alive(process: str) -> bool:
+    """Tell whether a process runs; one that ended and was not waited for does not."""
+    try:
+        return "State:\tZ" not in Path("/proc", process, "status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_a_killed_run_leaves_no_process_behind(toy: Path, tmp_path: Path) -> None:
+    plan = write_plan(tmp_path / "plan.yaml", methods={"slow": "tests.bench_sets:sleep"})
+    command = [sys.executable, "-m", "uosam", "bench", "-c", str(plan), str(tmp_path / "out")]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as run_:
+        for _ in range(600):
+            if (toy / "pid").is_file() and (toy / "pid").read_text():
+                break
+            time.sleep(0.05)
+        run_.kill()
+    child = (toy / "pid").read_text()
+    for _ in range(200):
+        if not alive(child):
+            break
+        time.sleep(0.05)
+    assert not alive(child)
+    assert [path.suffix for path in (tmp_path / "out" / "cells").iterdir()].count(".json") == 1
 
 
 def test_seeds_are_for_what_draws(toy: Path, tmp_path: Path) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import multiprocessing
+import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -156,6 +158,14 @@ def _in_process(job: CellJob) -> str:
 
 def _work(connection: Connection, job: CellJob) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)  # a parent that was killed wants no answer
+
+    threading.Thread(target=follow, daemon=True).start()
     connection.send(_attempt(job))
 
 

@@ -55,8 +55,8 @@ class LocalRegionOptions:
     cascade: int = 1
     choose: Rule = "score"
     gate: bool = True
-    min_gain: float = 0.01
-    min_agreement: float = 0.35
+    min_gain: float = 0.004
+    min_agreement: float = 0.3
     min_score: float = 0.0
     min_contrast: float = 0.0
     max_growth: float = 2.0

@@ -142,7 +142,7 @@ def test_rejected_and_unasked_objects_keep_every_pixel() -> None:
     assert merged.tolist() == [[1, 2, 3, -1]]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     coarse=arrays(np.int32, (6, 7), elements=st.integers(-1, 4)),
     masks=arrays(bool, (4, 6, 7)),

@@ -192,9 +192,9 @@ def merge(
         merged[orphan] = labels[logits.argmax(axis=0)[orphan]]
     else:
         merged[orphan] = background
-    for label in labels.tolist():
-        if not (merged == label).any():
-            merged[coarse == label] = label
+    # Giving one object its coarse pixels back can cover another's last ones: until none is missing.
+    while lost := [label for label in labels.tolist() if not (merged == label).any()]:
+        merged[np.isin(coarse, lost)] = coarse[np.isin(coarse, lost)]
     return merged
 
 

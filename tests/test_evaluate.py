@@ -5,25 +5,18 @@ import shutil
 
 import cv2
 import numpy as np
-import pandas as pd
 import pytest
 
 from tests import metric_oracles as oracle
 from uosam.errors import ConfigError, InputError
-from uosam.evaluate import evaluate, method_names, read_match
+from uosam.evaluate import evaluate
 from uosam.evaluation_export import (
-    Outputs,
-    class_frame,
     image_frame,
-    object_frame,
-    read_class_names,
     score_frame,
     to_json,
-    write_outputs,
 )
-from uosam.evaluation_gallery import write_gallery
 from uosam.evaluation_types import EvaluateOptions
-from uosam.scores_report import comparison_table, to_markdown, to_plain, to_rich
+from uosam.scores_report import comparison_table, to_markdown
 
 GOLDEN_NAMES = {
     "mIoU": "mIoU",
@@ -245,132 +238,3 @@ def test_unknown_protocol(folders):
 def test_images_apart_from_the_published_split_are_noted(folders):
     result = evaluate([folders / "a"], folders / "gt", EvaluateOptions(protocol="voc-standard"))
     assert "5 images; the published splits have 1449" in result.notes
-
-
-def test_exports(folders, tmp_path):
-    options = EvaluateOptions(trimap=(2,), resamples=20)
-    result = evaluate([folders / "a", folders / "b"], folders / "gt", options)
-    names = tmp_path / "names.txt"
-    names.write_text("n01 cat\nn02 dog\n")
-    outputs = Outputs(
-        json=tmp_path / "o.json",
-        csv=tmp_path / "o.csv",
-        per_image=tmp_path / "i.parquet",
-        per_class=tmp_path / "c.parquet",
-        per_object=tmp_path / "o.parquet",
-        names=read_class_names(names),
-    )
-    write_outputs(result, outputs)
-    document = json.loads(outputs.json.read_text())
-    assert document["schema"] == "uosam.evaluation/1"
-    assert [m["name"] for m in document["methods"]] == ["a", "b"]
-    assert document["methods"][0]["classes"][1]["name"] == "n01 cat"
-    value = document["methods"][1]["scores"]["object_IoU"]
-    scores = pd.read_csv(outputs.csv).set_index(["method", "score"])["value"]
-    assert scores["b", "object_IoU"] == pytest.approx(value)
-    images = pd.read_parquet(outputs.per_image)
-    assert len(images) == 10
-    objects = pd.read_parquet(outputs.per_object)
-    assert objects[objects["method"] == "b"]["IoU"].mean() == pytest.approx(value)
-    assert len(object_frame(result)) == len(objects)
-    assert pd.read_parquet(outputs.per_class)["name"].tolist()[:3] == [
-        "background",
-        "n01 cat",
-        "n02 dog",
-    ]
-    assert class_frame(result)["target_pixels"].sum() > 0
-    assert len(to_rich(result)) == 2
-    assert "trimap_2_mIoU" in to_plain(result)
-
-
-def test_a_score_of_one_image_is_the_score_of_that_image_alone(folders):
-    whole = image_frame(evaluate([folders / "a"], folders / "gt", EvaluateOptions(resamples=0)))
-    one = evaluate(
-        [folders / "a" / "n0" / "0.png"], folders / "gt" / "n0" / "0.png", EvaluateOptions()
-    )
-    row = whole[whole["image"] == "n0/0"].iloc[0]
-    for key, score in one.methods[0].summary.scores.items():
-        assert row[key] == pytest.approx(100 * score.value()), key
-
-
-def test_tables_have_known_suffixes(tmp_path):
-    with pytest.raises(ConfigError, match=r"written as \.parquet or \.csv, got '\.txt'"):
-        Outputs(per_image=tmp_path / "a.txt")
-
-
-def test_what_cannot_be_written_is_named(folders, tmp_path):
-    result = evaluate([folders / "a"], folders / "gt", EvaluateOptions(resamples=0))
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"file.*: cannot be written \(File exists"):
-        write_outputs(result, Outputs(json=tmp_path / "file" / "o.json"))
-
-
-def test_rows_name_their_own_image_whatever_the_folders_are_called(tmp_path):
-    rng = np.random.default_rng(0)
-    for folder in ("a", "a-b", "a b", "b"):
-        target = oracle.random_map(rng, labels=(0, 1))
-        write(tmp_path / "gt" / folder / "x.png", target)
-        write(tmp_path / "pred" / folder / "x.png", target if folder == "a-b" else 1 - target)
-    result = evaluate([tmp_path / "pred"], tmp_path / "gt", EvaluateOptions(resamples=0))
-    rows = image_frame(result).set_index("image")["mIoU"]
-    assert rows["a-b/x"] == 100
-    assert (rows.drop("a-b/x") == 0).all()
-    assert object_frame(result).set_index("image")["IoU"]["a-b/x"] == 100
-
-
-def test_bad_side_files(tmp_path):
-    bad = tmp_path / "match.json"
-    for text in ("[1]", "{", '{"methods": [1, 2]}', '{"a": 1}', '{"1": null}'):
-        bad.write_text(text)
-        with pytest.raises(InputError, match="a matching must be a JSON object"):
-            read_match(bad)
-    bad.write_bytes(b"\xff\xfe\xfa")
-    with pytest.raises(InputError, match="expected a text file of class names"):
-        read_class_names(bad)
-
-
-def test_a_matching_can_come_from_an_evaluation(folders, tmp_path):
-    options = EvaluateOptions(matching="pixels", resamples=0)
-    result = evaluate([folders / "a"], folders / "gt", options)
-    (tmp_path / "o.json").write_text(to_json(result))
-    assert read_match(tmp_path / "o.json") == dict(result.methods[0].summary.match.classes)
-
-
-def test_methods_are_named_where_paths_differ(tmp_path):
-    assert method_names([tmp_path / "a" / "out", tmp_path / "b" / "out"]) == ["a", "b"]
-    assert method_names([tmp_path, tmp_path]) == [f"{tmp_path.name} 1", f"{tmp_path.name} 2"]
-
-
-def test_truth_in_the_same_folder_is_perfect(folders):
-    result = evaluate([folders / "gt"], folders / "gt", EvaluateOptions(resamples=0))
-    assert result.methods[0].summary.scores["mIoU"].value() == 1
-
-
-def test_gallery(folders, tmp_path):
-    for path in (folders / "gt").rglob("*.png"):
-        photograph = folders / "photographs" / path.relative_to(folders / "gt").with_suffix(".jpg")
-        photograph.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(photograph), np.full((40, 50, 3), 90, np.uint8))
-    both = [folders / "a", folders / "b"]
-    result = evaluate(both, folders / "gt", EvaluateOptions(resamples=0))
-    assert write_gallery(result, tmp_path / "g", folders / "photographs") == 5
-    page = (tmp_path / "g" / "index.md").read_text()
-    assert page.count("![") == 5
-    assert "## b: worst" in page
-    picture = cv2.imread(str(tmp_path / "g" / "b_best_1.jpg"))
-    assert picture.shape == (40 + 22, 3 * 50 + 2 * 6, 3)  # a, b and the truth
-    one = evaluate(both[:1], folders / "gt", EvaluateOptions(resamples=0))
-    write_outputs(one, Outputs(gallery=tmp_path / "h"))
-    assert cv2.imread(str(tmp_path / "h" / "a_worst_1.jpg")).shape[1] == 2 * 50 + 6
-    cv2.imwrite(str(folders / "photographs" / "n0" / "0.jpg"), np.zeros((9, 9, 3), np.uint8))
-    with pytest.raises(InputError, match=r"expected the size \(40, 50\) of .*, got \(9, 9\)"):
-        write_gallery(result, tmp_path / "g", folders / "photographs")
-    (folders / "photographs" / "n0" / "0.jpg").unlink()
-    with pytest.raises(InputError, match="expected a photograph for each ground truth, none for"):
-        write_gallery(result, tmp_path / "g", folders / "photographs")
-
-
-@pytest.mark.parametrize("name", ["boundary_ratio", "boundary_f"])
-def test_ratios_are_positive(name):
-    with pytest.raises(ConfigError, match=f"{name} must be above 0, got 0"):
-        EvaluateOptions(**{name: 0})

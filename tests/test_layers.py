@@ -43,6 +43,7 @@ ROOMS = {
     "coarse_task": "engine",
     "data_check": "engine",
     "data_link": "engine",
+    "class_names": "evaluate",
     "evaluation_types": "evaluate",
     "evaluation_files": "evaluate",
     "evaluation_export": "evaluate",

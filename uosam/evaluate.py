@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import islice
@@ -259,6 +260,14 @@ def _notes(
     if protocol.images and images not in protocol.images:
         sizes = " or ".join(map(str, protocol.images))
         notes.append(f"{images} images; the published splits have {sizes}")
+    # Pixels do not depend on the method, but one may drop all of them.
+    nothing = [m for m in methods if math.isnan(m.summary.scores["pixel_accuracy"].value())]
+    if nothing:
+        names = ", ".join(method.name for method in nothing)
+        notes.append(
+            f"{names}: no pixel was scored, since none has both a class in the ground truth and a "
+            f"predicted id in range; is {options.protocol} the right protocol?"
+        )
     if len(options.thresholds) > 1:
         notes.append("the threshold was chosen on the scored images themselves, as PASS does")
     for method in methods:

@@ -6,7 +6,7 @@ import io
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from uosam import __version__
+from uosam.class_names import ClassName, find_class_names
 from uosam.errors import ConfigError, InputError
 from uosam.evaluation_gallery import write_gallery
 from uosam.evaluation_types import Comparison, Evaluation, MethodResult
@@ -45,17 +46,28 @@ def score_frame(evaluation: Evaluation) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["method", "score", "value", "low", "high"])
 
 
-def class_frame(evaluation: Evaluation, names: Mapping[int, str] | None = None) -> pd.DataFrame:
-    """Return a row for each method and class; IoUs in percent, names where known."""
+def class_frame(
+    evaluation: Evaluation, names: Mapping[int, ClassName] | None = None
+) -> pd.DataFrame:
+    """Return a row for each method and class; IoUs in percent.
+
+    Args:
+        evaluation: with one or more methods.
+        names: class id to name; None takes those that ``find_class_names`` knows.
+    """
+    if names is None:
+        names = find_class_names(evaluation.protocol, evaluation.target)
     frames = []
     for method in evaluation.methods:
         table = method.summary.classes
+        named = [names.get(int(label), ClassName()) for label in table.label]
         frames.append(
             pd.DataFrame(
                 {
                     "method": method.name,
                     "class": table.label,
-                    "name": [(names or {}).get(int(label), "") for label in table.label],
+                    "synset": [entry.synset for entry in named],
+                    "name": [entry.name for entry in named],
                     "IoU": 100 * table.iou,
                     "boundary_IoU": 100 * table.boundary_iou,
                     "pred_pixels": table.pred_pixels,
@@ -104,7 +116,7 @@ def image_frame(evaluation: Evaluation) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def to_json(evaluation: Evaluation, names: Mapping[int, str] | None = None) -> str:
+def to_json(evaluation: Evaluation, names: Mapping[int, ClassName] | None = None) -> str:
     """Return the evaluation as JSON text; percent, null where a score is undefined."""
     options = asdict(evaluation.options)
     options["match"] = evaluation.options.match and {
@@ -180,7 +192,7 @@ class Outputs:
         per_image: rows by image.
         per_class: rows by class.
         per_object: rows by object.
-        names: class id to name, for rows by class.
+        names: class id to name, for rows by class; None for those that are known.
         gallery: folder for pictures of the best and worst changes.
         images: folder of the photographs, read for the gallery.
     """
@@ -190,7 +202,7 @@ class Outputs:
     per_image: Path | None = None
     per_class: Path | None = None
     per_object: Path | None = None
-    names: Mapping[int, str] = field(default_factory=dict)
+    names: Mapping[int, ClassName] | None = None
     gallery: Path | None = None
     images: Path | None = None
 
@@ -198,12 +210,12 @@ class Outputs:
         """Check the suffixes, before hours of work go into the tables.
 
         Raises:
-            ConfigError: a table is neither ``.parquet`` nor ``.csv``.
+            ConfigError: a table is neither ``.parquet`` nor ``.csv`` nor ``.md``.
         """
         for path in (self.per_image, self.per_class, self.per_object):
-            if path is not None and path.suffix not in (".parquet", ".csv"):
+            if path is not None and path.suffix not in (".parquet", ".csv", ".md"):
                 raise ConfigError(
-                    f"{path}: tables are written as .parquet or .csv, got {path.suffix!r}"
+                    f"{path}: tables are written as .parquet, .csv or .md, got {path.suffix!r}"
                 )
 
 
@@ -231,25 +243,26 @@ def write_outputs(evaluation: Evaluation, outputs: Outputs) -> None:
 
 
 def _write_frame(frame: pd.DataFrame, path: Path) -> None:
-    """Write a table, as Parquet if its suffix says so, else as CSV."""
+    """Write a table, as Parquet or Markdown if its suffix says so, else as CSV."""
     buffer = io.BytesIO()
     if path.suffix == ".parquet":
         frame.to_parquet(buffer, index=False)
+    elif path.suffix == ".md":
+        buffer.write(_frame_markdown(frame).encode())
     else:
         frame.to_csv(buffer, index=False)
     write_atomic(path, buffer.getvalue())
 
 
-def read_class_names(path: Path) -> dict[int, str]:
-    """Read class names, one line for each id from 1 on, such as ImageNet-S's category files.
+def _frame_markdown(frame: pd.DataFrame) -> str:
+    """Return a table as Markdown: two decimals, ``-`` where a value is undefined."""
+    rows = [list(frame.columns)]
+    rows.append(["---:" if kind.kind in "if" else "---" for kind in frame.dtypes])
+    rows += [[_cell(value) for value in row] for row in frame.itertuples(index=False)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
 
-    Names are kept whole (``n01443537 goldfish``): two classes of ImageNet-S-919 are called crane.
 
-    Raises:
-        InputError: the file cannot be read as text.
-    """
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: expected a text file of class names, got {error}") from error
-    return {0: "background"} | {index: line.strip() for index, line in enumerate(lines, start=1)}
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return "-" if math.isnan(value) else f"{value:.2f}"
+    return str(value).replace("|", "\\|")

@@ -138,6 +138,12 @@ def read_prediction(path: Path, protocol: Protocol) -> LabelMap:
     Raises:
         InputError: the file cannot be read, is of the wrong mode, or holds ids out of range.
     """
+    if protocol.luss and path.suffix.lower() in (".npy", ".npz"):
+        # Foreground scores lie beside the masks; alone they must not be taken for one.
+        raise InputError(
+            f"{path}: expected the mask {path.stem}.png, found only this; LUSS masks are RGB PNG "
+            "with id = R + 256 G, scores may lie beside them"
+        )
     file = read_labels(path, ignore=None if protocol.luss else "default")
     _check_mode(path, file, protocol)
     pred = file.labels
@@ -146,7 +152,8 @@ def read_prediction(path: Path, protocol: Protocol) -> LabelMap:
         if len(strange):
             shown = ", ".join(map(str, strange[:5])) + (", ..." if len(strange) > 5 else "")
             raise InputError(
-                f"{path}: predicted ids must be 0 to {protocol.classes - 1}, got {shown}"
+                f"{path}: predicted ids must be 0 to {protocol.classes - 1}, got {shown}; is this "
+                "the right --protocol?"
             )
     return pred
 
@@ -155,7 +162,7 @@ def _check_mode(path: Path, file: LabelFile, protocol: Protocol) -> None:
     if protocol.luss and file.spec.codec != "luss":
         raise InputError(
             f"{path}: LUSS masks must be RGB PNG with id = R + 256 G, got a file of kind "
-            f"{file.spec.codec!r}"
+            f"{file.spec.codec!r}; write it as RGB"
         )
 
 

@@ -51,6 +51,8 @@ def write_gallery(evaluation: Evaluation, folder: Path, images: Path | None = No
         base = _image_means(first, len(evaluation.jobs)) if others else 0.0
         change = 100 * (_image_means(method, len(evaluation.jobs)) - base)
         order = [int(i) for i in np.argsort(-change, kind="stable") if not np.isnan(change[i])]
+        if others:
+            order = [i for i in order if change[i] != 0]
         half = len(order) // 2
         best, worst = order[: min(SHOWN, len(order) - half)], order[::-1][: min(SHOWN, half)]
         for kind, chosen in (("best", best), ("worst", worst)):

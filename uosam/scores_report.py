@@ -16,6 +16,7 @@ TITLES = {
     "mIoU": "mIoU",
     "boundary_mIoU": "boundary mIoU",
     "pixel_accuracy": "pixel accuracy",
+    "mean_precision": "mean precision",
     "image_accuracy": "image accuracy",
     "F_beta": "F-beta",
     "object_IoU": "object IoU",

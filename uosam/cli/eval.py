@@ -106,20 +106,22 @@ def command(
     ] = False,
     per_image: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help=".parquet or .csv", rich_help_panel=_OUTPUT),
+        typer.Option(metavar="FILE", help=".parquet, .csv or .md", rich_help_panel=_OUTPUT),
     ] = None,
     per_class: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help=".parquet or .csv", rich_help_panel=_OUTPUT),
+        typer.Option(metavar="FILE", help=".parquet, .csv or .md", rich_help_panel=_OUTPUT),
     ] = None,
     per_object: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help=".parquet or .csv", rich_help_panel=_OUTPUT),
+        typer.Option(metavar="FILE", help=".parquet, .csv or .md", rich_help_panel=_OUTPUT),
     ] = None,
     classes: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Class names, a line each, from id 1 on.", rich_help_panel=_OUTPUT
+            metavar="FILE",
+            help="Class names, a line each, from id 1 on; published ones are known.",
+            rich_help_panel=_OUTPUT,
         ),
     ] = None,
     gallery: Annotated[
@@ -138,8 +140,9 @@ def command(
     "uosam eval PRED GT" scores one folder, "uosam eval A B C --gt GT" compares B and C with A.
     """
     preds, target = _sides(paths, gt)
+    from uosam.class_names import read_class_names
     from uosam.evaluate import read_match
-    from uosam.evaluation_export import Outputs, read_class_names, write_outputs
+    from uosam.evaluation_export import Outputs, write_outputs
     from uosam.evaluation_types import EvaluateOptions
 
     words: dict[str, Any] = {
@@ -167,7 +170,7 @@ def command(
         per_image=per_image,
         per_class=per_class,
         per_object=per_object,
-        names=read_class_names(classes) if classes else {},
+        names=read_class_names(classes, options.resolve()) if classes else None,
         gallery=gallery,
         images=images,
     )

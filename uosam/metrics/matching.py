@@ -243,4 +243,7 @@ def check_match(match: Mapping[int, int], classes: int, *, background: int | Non
     if background is not None and match.get(background, background) != background:
         faults.append(f"background {background} becomes {match[background]}")
     if faults:
-        raise InputError(f"a matching must be one-to-one: {'; '.join(faults)}")
+        raise InputError(
+            f"a matching must be one-to-one: {'; '.join(faults)}; find one on validation images "
+            "with uosam eval --json"
+        )

@@ -43,6 +43,7 @@ class Protocol:
         absent: what a class without pixels on either side counts.
         out_of_range: a predicted id that is no class is an "error", or its pixels are "dropped".
         boundary_ratio: depth of class boundaries, as a part of the image diagonal.
+        precision: whether the mean precision of classes belongs to it.
         luss: whether image accuracy, F-beta and object sizes belong to it.
         cluster_rows: whether per-class rows stand at the cluster's index (PiCIE), not the class's.
         groups: named sets of rows whose mean IoU is reported.
@@ -60,6 +61,7 @@ class Protocol:
     absent: Absent = "skip"
     out_of_range: Literal["error", "dropped"] = "error"
     boundary_ratio: float = 0.02
+    precision: bool = False
     luss: bool = False
     cluster_rows: bool = False
     groups: Mapping[str, tuple[int, int]] = field(default_factory=dict)
@@ -89,6 +91,7 @@ def _coco(variant: str, *, cluster_rows: bool = False, caveat: str = "") -> Prot
         geometry="centre-320",
         matching="pixels",
         out_of_range="dropped",
+        precision=not cluster_rows,
         cluster_rows=cluster_rows,
         groups={"thing": (0, 12), "stuff": (12, 27)},
         images=(2175,),
@@ -114,6 +117,7 @@ PROTOCOLS = {
         geometry="squash-320",
         matching="pixels",
         out_of_range="dropped",
+        precision=True,
         images=(1449,),
     ),
     "voc-maskcontrast": Protocol(
@@ -141,6 +145,7 @@ PROTOCOLS = {
         geometry="centre-320",
         matching="pixels",
         out_of_range="dropped",
+        precision=True,
         images=(500, 3475),
         caveat="PiCIE scored val and train (3475 images), the others val (500)",
     ),

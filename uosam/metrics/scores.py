@@ -149,6 +149,25 @@ def mean_iou(totals: Doubles, absent: Absent, *, in_target: bool = False) -> Dou
     return ratio(np.stack([np.where(used, ious, 0).sum(axis=1), used.sum(axis=1)], axis=1))
 
 
+def mean_precision(totals: Doubles) -> Doubles:
+    """Average, over the classes that are predicted anywhere, the right part of their pixels.
+
+    CAUSE prints it as mAP; it has nothing to do with average precision.
+
+    Args:
+        totals: (R, 3 C) as from ``class_sums``.
+
+    Returns:
+        (R,); nan where nothing is predicted.
+
+    >>> mean_precision(np.array([[4.0, 0, 2, 0, 1, 0]])).tolist()
+    [0.25]
+    """
+    pred, _, both = np.split(totals, 3, axis=1)
+    parts = np.divide(both, pred, out=np.zeros_like(both), where=pred > 0)
+    return ratio(np.stack([parts.sum(axis=1), (pred > 0).sum(axis=1)], axis=1))
+
+
 def iou_score(sums: csr_array, absent: Absent, *, in_target: bool = False) -> Score:
     """Make the mean IoU of class sums a score."""
     return Score(sums=sums, finish=partial(mean_iou, absent=absent, in_target=in_target))

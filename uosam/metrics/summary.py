@@ -23,6 +23,7 @@ from uosam.metrics.scores import (
     class_sums,
     iou_score,
     label_index,
+    mean_precision,
     mean_score,
     ratio,
 )
@@ -119,6 +120,8 @@ def summarise(
         axis=1,
     )
     scores["pixel_accuracy"] = Score(sums=csr_array(right), finish=ratio)
+    if protocol.precision:
+        scores["mean_precision"] = Score(sums=area, finish=mean_precision)
     if protocol.background is not None:
         foreground = [_objects_above_0(ids, protocol.background) for ids in (matched, table.target)]
         scores["image_accuracy"] = image_accuracy(table, *foreground)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
+from uosam.cli import build_app
 from uosam.io.codecs import read_labels
 
 REPO = Path(__file__).resolve().parents[1]
@@ -38,3 +41,22 @@ def test_every_page_is_in_the_index() -> None:
 
 def test_the_picture_is_small_enough_for_the_repository() -> None:
     assert (REPO / "docs" / "images" / "demo.jpg").stat().st_size < 200_000
+
+
+def options(command: Any) -> set[str]:
+    """The long options of a command and all below it."""
+    found = {name for parameter in command.params for name in getattr(parameter, "opts", ())}
+    for below in getattr(command, "commands", {}).values():
+        found |= options(below)
+    return {name for name in found if name.startswith("--")}
+
+
+def test_the_pages_name_the_options_that_there_are() -> None:
+    program = typer.main.get_command(build_app())
+    pages = [REPO / "README.md", *sorted((REPO / "docs").glob("*.md"))]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    named = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", text))
+    assert named <= options(program)
+    main = ("eval", "coarse", "run", "submit", "data", "models", "refine")
+    known = set.union(*(options(program.commands[name]) for name in main))
+    assert known - {"--config", "--set"} <= named  # these two as -c and -s

@@ -23,14 +23,28 @@ from uosam.local_region import (
 )
 from uosam.prompts import PromptOptions, make_prompts
 from uosam.redraw import Redraws, choose, decode_cascade, unite
-from uosam.structures import Prompts, Proposals
+from uosam.structures import Embedding, Prompts, Proposals
 
 POINTS = PromptOptions(boxes=False, mask=False)
+
+
+def embedding_of(shape: tuple[int, int]) -> Embedding:
+    """An embedding whose logit grid is the picture itself, so that logits stand at pixels."""
+    rows, cols = shape
+    features = np.zeros((1, -(-rows // 4), -(-cols // 4)), np.float32)
+    return Embedding(features=features, extent=(rows / 4, cols / 4), image_hw=shape)
+
+
+def merged_map(coarse, found, accepted, background, rule):  # type: ignore[no-untyped-def]
+    return merge(coarse, found, accepted, embedding_of(coarse.shape), background, rule)
 
 
 def redraws(labels: list[int], masks: list, logits: list | None = None) -> Redraws:
     stack = np.array(masks, bool)
     field = np.where(stack, 5.0, -5.0) if logits is None else np.array(logits)
+    if labels:
+        pad = [(0, 0), *((0, -size % 4) for size in stack.shape[1:])]
+        field = np.pad(field, pad, constant_values=-9)
     return Redraws(
         labels=np.array(labels, np.int32),
         masks=stack,
@@ -123,22 +137,22 @@ def test_contested_pixels_go_to_the_surer_object_or_to_the_smaller() -> None:
     one, two = [[1, 1, 1, 1, 0, 0]], [[0, 0, 0, 1, 1, 1]]
     both = redraws([1, 2], [one, two], [[[5, 5, 5, 9, -5, -5]], [[-5, -5, -5, 1, 5, 5]]])
     accepted = np.array([True, True])
-    assert merge(coarse, both, accepted, 0, "logits").tolist() == [[1, 1, 1, 1, 2, 2]]
-    assert merge(coarse, both, accepted, 0, "paint").tolist() == [[1, 1, 1, 2, 2, 2]]
+    assert merged_map(coarse, both, accepted, 0, "logits").tolist() == [[1, 1, 1, 1, 2, 2]]
+    assert merged_map(coarse, both, accepted, 0, "paint").tolist() == [[1, 1, 1, 2, 2, 2]]
 
 
 def test_what_an_object_gives_up_becomes_background_or_its_best_claimant() -> None:
     coarse = np.array([[1, 1, 2, 2]], np.int32)
     fewer = redraws([1, 2], [[[1, 0, 0, 0]], [[0, 0, 1, 1]]], [[[5, -4, -5, -5]], [[-5, -1, 5, 5]]])
     accepted = np.array([True, True])
-    assert merge(coarse, fewer, accepted, 0, "logits").tolist() == [[1, 0, 2, 2]]
-    assert merge(coarse, fewer, accepted, None, "logits").tolist() == [[1, 2, 2, 2]]
+    assert merged_map(coarse, fewer, accepted, 0, "logits").tolist() == [[1, 0, 2, 2]]
+    assert merged_map(coarse, fewer, accepted, None, "logits").tolist() == [[1, 2, 2, 2]]
 
 
 def test_rejected_and_unasked_objects_keep_every_pixel() -> None:
     coarse = np.array([[1, 2, 3, -1]], np.int32)
     greedy = redraws([1, 2], [[[1, 1, 1, 1]], [[1, 1, 1, 1]]])
-    merged = merge(coarse, greedy, np.array([True, False]), 0, "logits")
+    merged = merged_map(coarse, greedy, np.array([True, False]), 0, "logits")
     assert merged.tolist() == [[1, 2, 3, -1]]
 
 
@@ -154,7 +168,7 @@ def test_rejected_and_unasked_objects_keep_every_pixel() -> None:
 def test_no_label_is_erased_or_invented(coarse, masks, logits, accepted, background, rule) -> None:  # type: ignore[no-untyped-def]
     labels = [label for label in (1, 2, 3, 4) if (coarse == label).any()]
     take = len(labels)
-    merged = merge(
+    merged = merged_map(
         coarse,
         redraws(labels, list(masks[:take]), list(logits[:take])) if take else redraws([], []),
         accepted[:take],

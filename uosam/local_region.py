@@ -6,6 +6,7 @@ published script rejects a whole picture for one object, and erases objects it n
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uosam.errors import ConfigError
-from uosam.labels import check_label_map, colour_gradient, iou
+from uosam.labels import check_label_map, colour_gradient, from_logits, iou
 from uosam.redraw import Redraws, Rule, decode_cascade, unite
 from uosam.structures import (
     IGNORE,
@@ -153,6 +154,7 @@ def merge(
     coarse: LabelMap,
     redraws: Redraws,
     accepted: NDArray[np.bool_],
+    embedding: Embedding,
     background: int | None,
     rule: str,
 ) -> LabelMap:
@@ -167,6 +169,7 @@ def merge(
         coarse: (H, W) labels.
         redraws: K candidates.
         accepted: (K,) which of them replace their coarse shape.
+        embedding: of the picture.
         background: id of the background, or None.
         rule: as ``LocalRegionOptions.merge``; equal logits go to the earlier object.
 
@@ -174,24 +177,29 @@ def merge(
         (H, W) labels.
     """
     taken = np.flatnonzero(accepted)
+    labels = redraws.labels[taken]
     if not len(taken):
         return coarse.copy()
-    labels, masks, logits = redraws.labels[taken], redraws.masks[taken], redraws.logits[taken]
     free = np.isin(coarse, [*labels, *([] if background is None else [background])])
     merged = coarse.copy()
-    covered = masks.any(axis=0)
+    # Running maxima: who is surest of a pixel, among masks that cover it and among all.
+    owner, best = np.full(coarse.shape, -1), np.full(coarse.shape, -np.inf, np.float32)
+    claimant, highest = np.zeros(coarse.shape, np.int64), np.full_like(best, -np.inf)
+    order: Iterable[int] = taken
     if rule == "paint":
-        owner = np.zeros(coarse.shape, np.int64)
-        for index in np.argsort([-np.count_nonzero(mask) for mask in masks], kind="stable"):
-            owner[masks[index]] = index
-    else:
-        owner = np.where(masks, logits, -np.inf).argmax(axis=0)
-    merged[free & covered] = labels[owner[free & covered]]
-    orphan = free & ~covered & np.isin(coarse, labels)
-    if background is None:
-        merged[orphan] = labels[logits.argmax(axis=0)[orphan]]
-    else:
-        merged[orphan] = background
+        order = taken[
+            np.argsort([-np.count_nonzero(m) for m in redraws.masks[taken]], kind="stable")
+        ]
+    for index in order:
+        mask, logits = redraws.masks[index], from_logits(redraws.logits[index], embedding)
+        wins = mask if rule == "paint" else mask & ((owner < 0) | (logits > best))
+        owner[wins], best[wins] = index, logits[wins]
+        surer = logits > highest
+        claimant[surer], highest[surer] = index, logits[surer]
+    covered = free & (owner >= 0)
+    merged[covered] = redraws.labels[owner[covered]]
+    orphan = free & (owner < 0) & np.isin(coarse, labels)
+    merged[orphan] = redraws.labels[claimant[orphan]] if background is None else background
     # Giving one object its coarse pixels back can cover another's last ones: until none is missing.
     while lost := [label for label in labels.tolist() if not (merged == label).any()]:
         merged[np.isin(coarse, lost)] = coarse[np.isin(coarse, lost)]
@@ -279,11 +287,12 @@ def refine_local(
     reasons = {decision.label: decision.accepted for decision in decisions}
     answered = redraws.labels.tolist()
     accepted = np.array([reasons[label] for label in answered], bool)
-    merged = merge(coarse, redraws, accepted, background, options.merge)
-    if answered:
-        sure = 1 / (1 + np.exp(-np.clip(redraws.logits, -30, 30)))
-        if background is not None:
-            confidence[merged == background] = 1 - sure.max(axis=0)[merged == background]
-        for index, label in enumerate(answered):
-            confidence[merged == label] = sure[index][merged == label]
+    merged = merge(coarse, redraws, accepted, embedding, background, options.merge)
+    highest = np.zeros(coarse.shape, np.float32)
+    for index, label in enumerate(answered):
+        sure = 1 / (1 + np.exp(-np.clip(from_logits(redraws.logits[index], embedding), -30, 30)))
+        confidence[merged == label] = sure[merged == label]
+        np.maximum(highest, sure, out=highest)
+    if answered and background is not None:
+        confidence[merged == background] = 1 - highest[merged == background]
     return LocalResult(labels=merged, decisions=decisions, confidence=confidence)

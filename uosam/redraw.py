@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uosam.errors import InputError
-from uosam.labels import box, from_logits, iou
+from uosam.labels import box, iou
 from uosam.structures import Backend, Embedding, Floats, Mask, Masks, Prompts, Proposals
 
+_ROWS = 128  # rows decoded at a time; only the winners' masks of a batch stay in memory
 _REPEATS = 0.95  # a mask whose logits overlap this much with those of the prompt repeats it
 
 Rule = Literal["score", "agreement", "product"]
@@ -43,7 +44,8 @@ class Redraws:
     Attributes:
         labels: (K,) ids, in the order of the prompts.
         masks: (K, H, W).
-        logits: (K, H, W) how sure the segmenter is of each pixel.
+        logits: (K, 4h, 4w) on the logit grid, how sure the segmenter is of each place; enlarged one
+            by one where pixels are decided, since a picture may hold hundreds of objects.
         scores: (K,) estimates of IoU, parts weighed by area.
         changed: (K,) whether any part differs from its coarse region.
     """
@@ -104,6 +106,19 @@ def choose(
     return chosen
 
 
+def take(prompts: Prompts, rows: Sequence[int]) -> Prompts:
+    """Pick rows of a batch."""
+    index = np.asarray(rows, np.int64)
+    return Prompts(
+        points=prompts.points[index],
+        point_labels=prompts.point_labels[index],
+        boxes=None if prompts.boxes is None else prompts.boxes[index],
+        logits=None if prompts.logits is None else prompts.logits[index],
+        labels=prompts.labels[index],
+        asked=None if prompts.asked is None else prompts.asked[index],
+    )
+
+
 def _follow_up(prompts: Prompts, chosen: dict[int, Candidate]) -> Prompts:
     """Prompt every chosen row with its own mask, that mask's box, and the first points."""
     rows = list(chosen)
@@ -125,7 +140,7 @@ def decode_cascade(
     rule: Rule,
     min_gain: float,
 ) -> dict[int, Candidate]:
-    """Decode all rows in one batch, then refine the winners with their own masks as prompts.
+    """Decode all rows, then refine the winners with their own masks as prompts.
 
     Source: UO-SAM (arXiv 2405.11742, section 3.2, "CR"); the later steps ask for a single mask.
 
@@ -145,8 +160,12 @@ def decode_cascade(
     """
     if prompts.asked is None:
         raise InputError("prompts must carry the regions they ask about; use make_prompts")
-    answers = backend.decode(embedding, prompts)
-    chosen = choose(answers, prompts.asked, prompts.logits, rule, min_gain)
+    chosen = {}
+    for start in range(0, len(prompts), _ROWS):
+        part = take(prompts, range(start, min(start + _ROWS, len(prompts))))
+        assert part.asked is not None
+        found = choose(backend.decode(embedding, part), part.asked, part.logits, rule, min_gain)
+        chosen.update({start + row: candidate for row, candidate in found.items()})
     for _ in range(steps - 1):
         changed = {row: found for row, found in chosen.items() if found.changed}
         if not changed:
@@ -170,14 +189,13 @@ def unite(chosen: dict[int, Candidate], labels: Iterable[int], embedding: Embedd
     for row, label in enumerate(labels):
         if row in chosen:
             groups[int(label)].append(chosen[row])
-    height, width = embedding.image_hw
-    masks = np.zeros((len(groups), height, width), bool)
-    logits = np.full((len(groups), height, width), -np.inf, np.float32)
+    masks = np.zeros((len(groups), *embedding.image_hw), bool)
+    logits = np.full((len(groups), *embedding.logits_hw), -np.inf, np.float32)
     scores = np.zeros(len(groups), np.float32)
     for index, parts in enumerate(groups.values()):
         for part in parts:
             masks[index] |= part.mask
-            np.maximum(logits[index], from_logits(part.logits, embedding), out=logits[index])
+            np.maximum(logits[index], part.logits, out=logits[index])
         scores[index] = np.average(
             [part.score for part in parts], weights=[np.count_nonzero(p.mask) for p in parts]
         )

@@ -14,7 +14,7 @@ from tests.test_coarse import save_pass
 from uosam import run as module
 from uosam import task
 from uosam.cli import build_app
-from uosam.coarse_models import MODELS
+from uosam.coarse_models import MODELS, describe_model
 from uosam.config import load_config
 from uosam.errors import ConfigError, InputError
 from uosam.io.codecs import read_labels
@@ -77,6 +77,21 @@ def test_all_three_steps(data):
     again = run_all(data / "images", data / "out", options, target=data / "gt")
     assert (again.coarse.skipped, again.refined.skipped) == (3, 3)
     assert json.loads((data / "out/evaluation.json").read_text()) == document
+
+
+@pytest.mark.parametrize(("matching", "noted"), [("none", True), ("pixels", False)])
+def test_clusters_taken_for_classes_are_noted(data, matching, noted):
+    settings = [*KMEANS, f"evaluate.matching={matching}", "evaluate.resamples=0"]
+    result = run_all(data / "images", data / "out", load_run(None, settings), target=data / "gt")
+    note = "ids of kmeans are clusters, but plain takes them for classes; -s evaluate.matching"
+    assert any(line.startswith(note) for line in result.evaluation.notes) == noted
+    assert (note in (data / "out/evaluation.md").read_text()) == noted
+
+
+def test_models_that_learnt_classes_have_no_clusters():
+    assert not MODELS["maskcontrast-linear"].clusters
+    assert not describe_model("my.net:load").clusters
+    assert describe_model("pass").clusters
 
 
 def test_each_model_says_what_its_background_is():

@@ -17,11 +17,13 @@ class UssModel:
         load: ``module:function`` that loads it.
         background: id that is no object, or None where every id is a class.
         codec: encoding in which its community writes masks.
+        clusters: whether its ids are clusters, of which nobody has said which class they are.
     """
 
     load: str
     background: int | None
     codec: str = "index8"
+    clusters: bool = True
 
 
 MODELS = {
@@ -29,7 +31,9 @@ MODELS = {
     "hp": UssModel(load="baselines.hp:load", background=None),
     "kmeans": UssModel(load="baselines.kmeans:load", background=None),
     "maskcontrast": UssModel(load="baselines.maskcontrast:load_fitted", background=0),
-    "maskcontrast-linear": UssModel(load="baselines.maskcontrast_linear:load", background=0),
+    "maskcontrast-linear": UssModel(
+        load="baselines.maskcontrast_linear:load", background=0, clusters=False
+    ),
     "pass": UssModel(load="baselines.pass_:load", background=0, codec="luss"),
     "picie": UssModel(load="baselines.picie:load", background=None),
     "smooseg": UssModel(load="baselines.smooseg:load", background=None),
@@ -46,4 +50,4 @@ def describe_model(name: str) -> UssModel:
     >>> describe_model("stego").background is None, describe_model("mylab.net:load").background
     (True, 0)
     """
-    return MODELS.get(name, UssModel(load=name, background=0))
+    return MODELS.get(name, UssModel(load=name, background=0, clusters=False))

@@ -193,12 +193,25 @@ def run_all(
         skipped = f"nothing was scored, since {len(failures)} failed; mend them and run again"
     elif target is not None:
         folders = [out / "coarse", out / "refined"]
-        evaluation = evaluate(folders, target, options.evaluate)
+        evaluation = _note_clusters(evaluate(folders, target, options.evaluate), options)
         write_outputs(evaluation, Outputs(json=out / "evaluation.json"))
         write_atomic(out / "evaluation.md", to_markdown(evaluation).encode())
     return RunResult(
         coarse=coarse, refined=refined, evaluation=evaluation, failures=failures, skipped=skipped
     )
+
+
+def _note_clusters(evaluation: Evaluation, options: RunOptions) -> Evaluation:
+    """Say so if clusters were taken for classes, which makes most scores those of chance."""
+    model = options.coarse.model
+    unmatched = evaluation.protocol.matching == "none" and options.evaluate.match is None
+    if not unmatched or not describe_model(model).clusters:
+        return evaluation
+    note = (
+        f"ids of {model} are clusters, but {options.evaluate.protocol} takes them for classes; "
+        "-s evaluate.matching=pixels finds which is which"
+    )
+    return replace(evaluation, notes=(*evaluation.notes, note))
 
 
 def _pair(samples: Sequence[Sample], folder: Path, run: CoarseRun) -> Pairs:

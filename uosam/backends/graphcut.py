@@ -37,6 +37,8 @@ CAUTIOUS = (5.0, 0.25)
 GENEROUS = (20.0, 1.0)
 """The same for a smoother, larger mask. The log odds are those of a pixel classifier, but IoU wants
 every pixel of probability above half the IoU that can be had; hence the bias."""
+OUTLINE_BLUR = 1.0
+"""Deviation in pixels of a last blur, against frayed outlines in texture."""
 LIMIT = 8.0
 """Logits are clipped to plus and minus this."""
 
@@ -255,7 +257,8 @@ def candidates(state: _State, prior: Floats, unary: Floats) -> list[tuple[float,
         inside = cut_regions(odds * regions.area, regions, state.affinity, smoothness)
         # The cut decides the side, the evidence how sure of it we are.
         sure = np.where(inside, np.maximum(odds, 0.2), np.minimum(odds, -0.2))
-        fields.append(LIMIT / 2 * state.guide(np.tanh(sure)[ids]))
+        field = cv2.GaussianBlur(state.guide(np.tanh(sure)[ids]), (0, 0), OUTLINE_BLUR)
+        fields.append(np.asarray(LIMIT / 2 * field, np.float32))
     probability = (1 / (1 + np.exp(-unary))).astype(np.float32)[ids]
     answers = []
     for kind, field in enumerate(fields):

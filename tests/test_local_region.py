@@ -114,7 +114,8 @@ def test_the_gate_names_the_first_test_that_fails(change: dict, reason: str) -> 
     mask = np.zeros((20, 20), bool)
     mask[5:15, 5:15] = True  # twice the area, IoU one half
     gradient = np.ones((20, 20), np.float32)
-    options = replace(LocalRegionOptions(), **change)
+    loose = LocalRegionOptions(min_agreement=0.2, min_score=0.5, max_growth=3.0, min_contrast=0.0)
+    options = replace(loose, **change)
     found, agreement = judge(mask, 0.7, coarse, gradient, options)
     assert found == reason
     assert agreement == pytest.approx(0.5)

@@ -7,8 +7,9 @@ both as its global stage.
 
 from __future__ import annotations
 
-from uosam.global_region import GlobalRegionOptions, grid_points, propose, vote
+from uosam.global_region import GlobalRegionOptions, propose, vote
 from uosam.labels import check_label_map
+from uosam.proposals import grid_points
 from uosam.structures import Backend, Image, LabelMap
 
 SMALLEST = 100

@@ -13,8 +13,9 @@ import numpy as np
 
 from baselines.proposal_vote import segment_options
 from uosam.errors import ConfigError
-from uosam.global_region import grid_points, propose
+from uosam.global_region import propose
 from uosam.labels import areas, check_label_map
+from uosam.proposals import grid_points
 from uosam.structures import IGNORE, Backend, Image, LabelMap, Masks
 
 Rule = Literal["max_iou", "max_iou_imp", "max_iou_imp2"]

@@ -96,7 +96,7 @@ def refine_samrefiner(
                 mask=masks[row], logits=prompts.logits[row], score=0.0, changed=False
             )
     redraws = unite(dict(sorted(chosen.items())), labels, embedding)
-    return merge(coarse, redraws, redraws.changed, background, "logits")
+    return merge(coarse, redraws, redraws.changed, embedding, background, "logits")
 
 
 def noise_tolerant_prompts(

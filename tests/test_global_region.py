@@ -13,15 +13,9 @@ from hypothesis.extra.numpy import arrays
 from tests.conftest import Scene
 from tests.fakes import FakeBackend
 from uosam.errors import ConfigError, InputError
-from uosam.global_region import (
-    GlobalRegionOptions,
-    grid_points,
-    propose,
-    refine_global,
-    suppress,
-    vote,
-)
+from uosam.global_region import GlobalRegionOptions, propose, refine_global, vote
 from uosam.labels import iou
+from uosam.proposals import grid_points, inside, near_boundaries, suppress
 
 PLAIN = GlobalRegionOptions(grid=4, min_purity=0.0, protect=False)
 
@@ -137,9 +131,55 @@ def test_a_map_of_another_size_is_refused(scene: Scene) -> None:
     ("change", "message"),
     [
         ({"grid": -1}, "global_region.grid must be at least 0, got -1"),
+        ({"seeds": "all"}, "global_region.seeds must be grid or band, got 'all'"),
         ({"min_purity": 1.1}, r"global_region.min_purity must be in \[0, 1\], got 1.1"),
     ],
 )
 def test_options_out_of_range_are_refused(change: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         replace(PLAIN, **change)
+
+
+def test_points_near_boundaries_are_those_of_brute_force() -> None:
+    rng = np.random.default_rng(1)
+    labels = np.zeros((40, 56), np.int32)
+    labels[5:30, 10:25] = 1
+    labels[rng.integers(0, 40), rng.integers(0, 56)] = 2
+    side = 8
+    marked = near_boundaries(labels, side).reshape(side, side)
+    for row, column in np.ndindex(side, side):
+        top, bottom = (row - 1) * 5, (row + 2) * 5
+        left, right = (column - 1) * 7, (column + 2) * 7
+        around = False
+        for y in range(max(0, top), min(40, bottom)):
+            for x in range(max(0, left), min(56, right)):
+                around |= x > 0 and labels[y, x] != labels[y, x - 1]
+                around |= y > 0 and labels[y, x] != labels[y - 1, x]
+        assert marked[row, column] == around
+
+
+def test_points_in_a_mask() -> None:
+    mask = np.zeros((3, 4), bool)
+    mask[1, 2] = True
+    points = np.array([[2, 1], [2.4, 1.4], [1, 2], [99, 99]], np.float32)
+    assert inside(points, mask).tolist() == [True, True, False, False]
+
+
+def test_the_band_asks_less_and_changes_as_much(scene: Scene) -> None:
+    class Counting(FakeBackend):
+        asked = 0
+
+        def decode(self, embedding, prompts, **options):  # type: ignore[no-untyped-def]
+            Counting.asked += len(prompts)
+            return super().decode(embedding, prompts, **options)
+
+    backend = Counting()
+    embedding = backend.embed(scene.image)
+    results, asked = {}, {}
+    for seeds in ("grid", "band"):
+        Counting.asked = 0
+        options = replace(PLAIN, grid=24, seeds=seeds)
+        results[seeds] = refine_global(scene.coarse, embedding, backend, options)
+        asked[seeds] = Counting.asked
+    assert asked["band"] < 0.8 * asked["grid"]
+    assert (results["band"] == results["grid"]).mean() > 0.999

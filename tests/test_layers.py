@@ -21,7 +21,7 @@ LAYERS = (
     {"errors"},
     {"structures", "lookup", "coerce"},
     {"labels"},
-    {"redraw", "metrics"},
+    {"redraw", "proposals", "metrics"},
     {"stages"},
     {"pipeline", "backends"},
     {"io"},

@@ -6,18 +6,17 @@ label most frequent inside it, large proposals first, always counted on the map 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from uosam.errors import ConfigError
 from uosam.labels import check_label_map
-from uosam.structures import IGNORE, Backend, Embedding, Floats, LabelMap, Masks, Prompts
+from uosam.proposals import SAFETY, Search, grid_points, inside, near_boundaries
+from uosam.structures import IGNORE, Backend, Embedding, Floats, LabelMap, Masks
 
-_BATCH = 64  # points asked at a time
+_ROUNDS = 3  # of asking, at most: the band, then twice inside what flipped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +25,8 @@ class GlobalRegionOptions:
 
     Attributes:
         grid: points along each side of the picture; 0 leaves the stage out.
+        seeds: "grid" asks for all points; "band" for those within a cell of a boundary between
+            labels and a sparse grid, then for those inside what the vote changed.
         min_score: least estimate of a proposal's IoU, in [0, 1].
         min_stability: least stability of a proposal, in [0, 1].
         max_overlap: of two proposals whose IoU is above this, only the better scored votes.
@@ -37,6 +38,7 @@ class GlobalRegionOptions:
     """
 
     grid: int = 0
+    seeds: Literal["grid", "band"] = "grid"
     min_score: float = 0.86
     min_stability: float = 0.92
     max_overlap: float = 0.7
@@ -49,10 +51,12 @@ class GlobalRegionOptions:
         """Check ranges.
 
         Raises:
-            ConfigError: a share lies outside [0, 1] or ``grid`` is negative.
+            ConfigError: a share lies outside [0, 1], ``grid`` is negative or ``seeds`` is unknown.
         """
         if self.grid < 0:
             raise ConfigError(f"global_region.grid must be at least 0, got {self.grid}")
+        if self.seeds not in ("grid", "band"):
+            raise ConfigError(f"global_region.seeds must be grid or band, got {self.seeds!r}")
         for name in ("min_score", "min_stability", "max_overlap", "min_area", "min_purity"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(
@@ -60,54 +64,15 @@ class GlobalRegionOptions:
                 )
 
 
-def grid_points(image_hw: tuple[int, int], side: int) -> Floats:
-    """Spread points evenly over a picture.
-
-    Returns:
-        (side * side, 2) x, y in raster order.
-
-    >>> grid_points((4, 8), 2).tolist()
-    [[1.5, 0.5], [5.5, 0.5], [1.5, 2.5], [5.5, 2.5]]
-    """
-    height, width = image_hw
-    steps = (np.arange(side) + 0.5) / side
-    x, y = np.meshgrid(steps * width - 0.5, steps * height - 0.5)
-    return np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float32)
-
-
-def point_prompts(points: Floats) -> Iterator[Prompts]:
-    """Make single-point prompts in batches, label -1 as they stand for none."""
-    for start in range(0, len(points), _BATCH):
-        batch = points[start : start + _BATCH, None]
-        yield Prompts(
-            points=batch,
-            point_labels=np.ones(batch.shape[:2], np.int8),
-            labels=np.full(len(batch), IGNORE, np.int32),
-        )
-
-
-def suppress(masks: Masks, scores: Floats, max_overlap: float) -> NDArray[np.int64]:
-    """Drop masks that nearly repeat a better scored one (greedy non-maximum suppression).
-
-    Args:
-        masks: (M, h, w) at any one resolution.
-        scores: (M,) higher is better; ties keep the earlier mask.
-        max_overlap: IoU above which the worse mask goes.
-
-    Returns:
-        Indices of the kept masks, best first.
-    """
-    flat = masks.reshape(len(masks), math.prod(masks.shape[1:]))
-    sizes = np.count_nonzero(flat, axis=1)
-    kept = np.zeros(0, np.int64)
-    for index in np.argsort(-scores, kind="stable"):
-        # Masks whose areas differ more than this cannot overlap as much.
-        smaller = np.minimum(sizes[kept], sizes[index])
-        like = kept[smaller > max_overlap * np.maximum(sizes[kept], sizes[index])]
-        shared = np.count_nonzero(flat[like] & flat[index], axis=1)
-        if (shared <= max_overlap * (sizes[like] + sizes[index] - shared)).all():
-            kept = np.append(kept, index)
-    return kept
+def search(embedding: Embedding, backend: Backend, options: GlobalRegionOptions) -> Search:
+    """Begin a search for proposals with the thresholds of ``options``."""
+    return Search(
+        embedding=embedding,
+        backend=backend,
+        min_score=options.min_score,
+        min_stability=options.min_stability,
+        min_area=options.min_area,
+    )
 
 
 def propose(
@@ -124,28 +89,9 @@ def propose(
     Returns:
         (M, H, W) proposals and (M,) scores, best first.
     """
-    found: dict[bytes, tuple[float, NDArray[np.bool_], NDArray[np.uint8]]] = {}
-    for prompts in point_prompts(points):
-        answers = backend.decode(
-            embedding,
-            prompts,
-            min_score=options.min_score,
-            min_stability=options.min_stability,
-        )
-        for mask, logits, score in zip(
-            answers.masks, answers.logits > 0, answers.scores.tolist(), strict=True
-        ):
-            key = logits.tobytes()
-            again = key in found and found[key][0] >= score
-            if not again and np.count_nonzero(mask) >= options.min_area * mask.size:
-                found[key] = score, logits, np.packbits(mask)
-    height, width = embedding.image_hw
-    scores = np.array([score for score, _, _ in found.values()], np.float32)
-    small = np.reshape([logits for _, logits, _ in found.values()], (-1, *embedding.logits_hw))
-    kept = suppress(small.astype(bool), scores, options.max_overlap)
-    packed = [bits for _, _, bits in found.values()]
-    full = [np.unpackbits(packed[index], count=height * width) for index in kept]
-    return np.reshape(full, (-1, height, width)).astype(bool), scores[kept]
+    found = search(embedding, backend, options)
+    found.ask(points)
+    return found.best(options.max_overlap)
 
 
 def vote(
@@ -191,6 +137,33 @@ def vote(
     return voted
 
 
+def _search_and_vote(
+    labels: LabelMap, found: Search, options: GlobalRegionOptions, background: int | None
+) -> LabelMap:
+    """Ask for the points that ``seeds`` names, and vote with what comes back.
+
+    In the band, only proposals across a boundary can change a label, and only proposals inside
+    what they changed can take that back. So the band is asked first, then the points inside
+    what flipped, until nothing new flips.
+    """
+    points = grid_points(labels.shape, options.grid)
+    if options.seeds == "grid":
+        found.ask(points)
+        return vote(labels, found.best(options.max_overlap)[0], options, background)
+    waiting = np.ones(len(points), bool)
+    found.ask(grid_points(labels.shape, min(SAFETY, options.grid)))
+    turn = near_boundaries(labels, options.grid)
+    voted = labels
+    for _ in range(_ROUNDS):
+        found.ask(points[turn])
+        waiting &= ~turn
+        voted = vote(labels, found.best(options.max_overlap)[0], options, background)
+        turn = waiting & inside(points, voted != labels)
+        if not turn.any():
+            break
+    return voted
+
+
 def refine_global(
     labels: LabelMap,
     embedding: Embedding,
@@ -218,9 +191,7 @@ def refine_global(
     check_label_map(labels, embedding.image_hw)
     if options.grid == 0:
         return labels.copy()
-    points = grid_points(embedding.image_hw, options.grid)
-    masks, _ = propose(points, embedding, backend, options)
-    voted = vote(labels, masks, options, background)
+    voted = _search_and_vote(labels, search(embedding, backend, options), options, background)
     known = voted[voted != IGNORE]
     if len(known) and (known == known[0]).all():
         return labels.copy()

@@ -16,6 +16,8 @@ from uosam.structures import Embedding, Floats, Image, Prompts, Proposals
 STABILITY_OFFSET = 1.0
 """SAM's stability score compares the mask cut at logits minus and plus this value."""
 
+_ENLARGED_AT_A_TIME = 16  # masks brought to a 1024 x 1024 square: 64 MiB of float32
+
 
 def check_image(image: Image) -> None:
     """Refuse what no encoder can take.
@@ -134,6 +136,46 @@ def stability(logits: torch.Tensor, height: float, width: float) -> torch.Tensor
     inner = (covered > STABILITY_OFFSET).sum((-1, -2))
     outer = (covered > -STABILITY_OFFSET).sum((-1, -2))
     return inner / outer.clamp(min=1)
+
+
+def keep_and_enlarge(
+    logits: torch.Tensor,
+    scores: torch.Tensor,
+    rows: NDArray[np.int64],
+    enlarge: Callable[[torch.Tensor], torch.Tensor],
+    *,
+    covered: tuple[float, float],
+    image_hw: tuple[int, int],
+    min_score: float,
+    min_stability: float,
+) -> Proposals:
+    """Drop hopeless masks at low resolution; enlarge the rest, a few at a time.
+
+    Args:
+        logits: (b, m, 4h, 4w) m masks for each of b rows.
+        scores: (b, m) estimates of IoU; clipped to [0, 1].
+        rows: (b,) which row of the prompts each stands for.
+        enlarge: (k, 1, 4h, 4w) logits to (k, 1, H, W).
+        covered: fractions of the grid's rows and columns that the picture covers.
+        image_hw: size of the picture.
+        min_score: least score.
+        min_stability: least stability, on the logit grid.
+    """
+    logits, scores = logits.float(), scores.float().clamp(0, 1)
+    steadiness = stability(logits, *covered)
+    kept = (scores >= min_score) & (steadiness >= min_stability)
+    logits = logits[kept]
+    masks = torch.empty((len(logits), *image_hw), dtype=torch.bool, device=logits.device)
+    for start in range(0, len(logits), _ENLARGED_AT_A_TIME):
+        part = slice(start, start + _ENLARGED_AT_A_TIME)
+        masks[part] = enlarge(logits[part, None])[:, 0] > 0
+    return Proposals(
+        masks=masks.cpu().numpy(),
+        scores=scores[kept].cpu().numpy(),
+        stability=steadiness[kept].cpu().numpy(),
+        logits=logits.cpu().numpy(),
+        row=rows[kept.nonzero()[:, 0].cpu().numpy()],
+    )
 
 
 def _join(parts: list[Proposals], embedding: Embedding) -> Proposals:

@@ -23,16 +23,13 @@ from uosam.backends.batching import (
     check_image,
     check_mask_prompts,
     decode_in_batches,
+    keep_and_enlarge,
     real_points,
-    stability,
 )
 from uosam.backends.device import choose_device, out_of_memory
 from uosam.backends.hf_files import Family, find_folder, load_network
 from uosam.errors import BackendError, InputError
 from uosam.structures import Embedding, Image, Prompts, Proposals
-
-_ENLARGED_AT_A_TIME = 16
-"""Masks brought to the network's square together: 64 MiB of float32 at 1024."""
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -181,22 +178,17 @@ class HfBackend:
             logits, scores = self.family.decode(
                 self.network, embedding.state, sparse, dense, len(rows), multimask
             )
-        # One prompt for each item of the batch, hence the second axis of 1.
-        logits, scores = logits[:, 0].float(), scores[:, 0].float().clamp(0, 1)
         input_hw = self._input_hw(hw)
-        steadiness = stability(logits, input_hw[0] / self._side, input_hw[1] / self._side)
-        kept = (scores >= min_score) & (steadiness >= min_stability)
-        logits = logits[kept]
-        answers = torch.empty((len(logits), *hw), dtype=torch.bool, device=self.device)
-        for start in range(0, len(logits), _ENLARGED_AT_A_TIME):
-            part = slice(start, start + _ENLARGED_AT_A_TIME)
-            answers[part] = self._enlarge(logits[part, None], hw)[:, 0] > 0
-        return Proposals(
-            masks=answers.cpu().numpy(),
-            scores=scores[kept].cpu().numpy(),
-            stability=steadiness[kept].cpu().numpy(),
-            logits=logits.cpu().numpy(),
-            row=rows[kept.nonzero()[:, 0].cpu().numpy()],
+        # One prompt for each item of the batch, hence the second axis of 1.
+        return keep_and_enlarge(
+            logits[:, 0],
+            scores[:, 0],
+            rows,
+            lambda some: self._enlarge(some, hw),
+            covered=(input_hw[0] / self._side, input_hw[1] / self._side),
+            image_hw=hw,
+            min_score=min_score,
+            min_stability=min_stability,
         )
 
     def _questions(

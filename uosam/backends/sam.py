@@ -25,17 +25,14 @@ from uosam.backends.batching import (
     check_image,
     check_mask_prompts,
     decode_in_batches,
+    keep_and_enlarge,
     real_points,
-    stability,
 )
 from uosam.backends.checkpoints import find_checkpoint, load_weights, read_state_dict
 from uosam.backends.device import choose_device, out_of_memory
 from uosam.backends.tiny_vit import build_sam_vit_t
 from uosam.errors import BackendError, InputError, unknown
 from uosam.structures import Embedding, Image, Prompts, Proposals
-
-_ENLARGED_AT_A_TIME = 16
-"""Masks brought to 1024 x 1024 together: 64 MiB of float32."""
 
 _PIXEL_MEAN = (123.675, 116.28, 103.53)
 _PIXEL_STD = (58.395, 57.12, 57.375)
@@ -197,24 +194,16 @@ class SamBackend:
                 dense_prompt_embeddings=dense,
                 multimask_output=multimask,
             )
-        logits, scores = logits.float(), scores.float().clamp(0, 1)
         input_hw = self._input_hw(embedding.image_hw)
-        steadiness = stability(logits, input_hw[0] / self._side, input_hw[1] / self._side)
-        kept = (scores >= min_score) & (steadiness >= min_stability)
-        logits = logits[kept]
-        masks = torch.empty(
-            (len(logits), *embedding.image_hw), dtype=torch.bool, device=self.device
-        )
-        for start in range(0, len(logits), _ENLARGED_AT_A_TIME):
-            part = slice(start, start + _ENLARGED_AT_A_TIME)
-            enlarged = self.sam.postprocess_masks(logits[part, None], input_hw, embedding.image_hw)
-            masks[part] = enlarged[:, 0] > self.sam.mask_threshold
-        return Proposals(
-            masks=masks.cpu().numpy(),
-            scores=scores[kept].cpu().numpy(),
-            stability=steadiness[kept].cpu().numpy(),
-            logits=logits.cpu().numpy(),
-            row=rows[kept.nonzero()[:, 0].cpu().numpy()],
+        return keep_and_enlarge(
+            logits,
+            scores,
+            rows,
+            lambda some: self.sam.postprocess_masks(some, input_hw, embedding.image_hw),
+            covered=(input_hw[0] / self._side, input_hw[1] / self._side),
+            image_hw=embedding.image_hw,
+            min_score=min_score,
+            min_stability=min_stability,
         )
 
     @property

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,6 +20,7 @@ from torchvision.models.vision_transformer import VisionTransformer
 from uosam.backends.state_dict import Tensors, fill, take
 from uosam.errors import BackendError
 
+_OFFICIAL_HEADS = {384: 6, 768: 12}  # by channels
 _BLOCK = r"encoder.layers.encoder_layer_\1."
 _NAMES = (
     (r"cls_token", "class_token"),
@@ -99,6 +102,27 @@ def patch_features(vit: VisionTransformer, pixels: torch.Tensor) -> torch.Tensor
     first = vit.class_token.expand(len(tokens), -1, -1)
     last: torch.Tensor = vit.encoder(torch.cat([first, tokens], dim=1))
     return last[:, 1:].transpose(1, 2).reshape(grid.shape)
+
+
+def dino_features(
+    state: Tensors, path: Path, side: int, device: torch.device
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Build the features of an official DINO network: 6 heads at 384 channels, 12 at 768.
+
+    Args:
+        state: tensors of the backbone, under DINO's names.
+        path: for messages.
+        side: of the square input, in pixels.
+        device: for the network.
+
+    Returns:
+        As ``patch_features``, of (b, 3, side, side) pixels.
+
+    Raises:
+        BackendError: a tensor is missing or of a wrong shape.
+    """
+    heads = _OFFICIAL_HEADS.get(take(state, "cls_token", path).shape[-1], 12)
+    return partial(patch_features, build_vit(state, path, heads=heads, side=side).to(device))
 
 
 def _rename(key: str) -> str:

@@ -5,14 +5,13 @@ A code and clusters as STEGO's, in a checkpoint of three parts, applied to one v
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 from torch import nn
 
 from baselines.codes import SIDE, CodeModel, build_head, by_cosine, guide_by_multiplying
-from baselines.dino_vit import build_vit, patch_features
-from baselines.stego import HEADS, TEMPERATURE
+from baselines.dino_vit import dino_features
+from baselines.stego import TEMPERATURE
 from uosam.backends.device import choose_device
 from uosam.backends.restricted_pickle import read_checkpoint
 from uosam.backends.state_dict import entry, take, tensors
@@ -38,12 +37,8 @@ def load(path: str | Path, *, crf: bool = False, device: str = "auto") -> CodeMo
     state = tensors(entry(content, "net_model_state_dict", path), path)
     probe = tensors(entry(content, "cluster_model_state_dict", path), path)
     where = choose_device(device)
-    backbone = tensors(state, path, prefix="model.")
-    heads = HEADS.get(take(backbone, "cls_token", path).shape[-1], 12)
     return CodeModel(
-        features=partial(
-            patch_features, build_vit(backbone, path, heads=heads, side=SIDE).to(where)
-        ),
+        features=dino_features(tensors(state, path, prefix="model."), path, SIDE, where),
         head=build_head(state, path, ("cluster1.0", "cluster2"), nn.ReLU()).to(where),
         classify=by_cosine(take(probe, "clusters", path).to(where), TEMPERATURE),
         flip=False,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 from torch import nn
 
 from baselines.codes import SIDE, CodeModel, build_head, by_cosine, guide_by_multiplying
-from baselines.dino_vit import build_vit, patch_features
-from baselines.stego import HEADS, TEMPERATURE
+from baselines.dino_vit import dino_features
+from baselines.stego import TEMPERATURE
 from uosam.backends.device import choose_device
 from uosam.backends.restricted_pickle import read_checkpoint
 from uosam.backends.state_dict import entry, take, tensors
@@ -39,14 +38,10 @@ def load(
     path = Path(path)
     state = tensors(entry(read_checkpoint(path), "state_dict", path), path)
     where = choose_device(device)
-    backbone = tensors(state, path, prefix="net.model.")
-    heads = HEADS.get(take(backbone, "cls_token", path).shape[-1], 12)
     names = ("projection.cluster1.0", "projection.cluster2")
     clusters = take(state, "prediction.global_clusters", path).to(where)
     return CodeModel(
-        features=partial(
-            patch_features, build_vit(backbone, path, heads=heads, side=SIDE).to(where)
-        ),
+        features=dino_features(tensors(state, path, prefix="net.model."), path, SIDE, where),
         head=build_head(state, path, names, nn.SiLU()).to(where),
         classify=by_cosine(clusters, TEMPERATURE),
         flip=flip,

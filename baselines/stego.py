@@ -6,7 +6,6 @@ Hamilton et al., ICLR 2022. A Lightning checkpoint holds everything; sizes are r
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -15,13 +14,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from baselines.codes import SIDE, CodeModel, build_head, by_cosine, guide_by_multiplying
-from baselines.dino_vit import build_vit, patch_features
+from baselines.dino_vit import dino_features
 from uosam.backends.device import choose_device
 from uosam.backends.restricted_pickle import read_checkpoint
 from uosam.backends.state_dict import entry, take, tensors
 
 TEMPERATURE = 2.0
-HEADS = {384: 6, 768: 12}
 
 
 def load(
@@ -51,9 +49,6 @@ def load(
     path = Path(path)
     state = tensors(entry(read_checkpoint(path), "state_dict", path), path)
     where = choose_device(device)
-    backbone = tensors(state, path, prefix="net.model.")
-    heads = HEADS.get(take(backbone, "cls_token", path).shape[-1], 12)
-    vit = build_vit(backbone, path, heads=heads, side=SIDE).to(where)
     head = build_head(state, path, ("net.cluster1.0", "net.cluster2"), nn.ReLU()).to(where)
     classify: Callable[[torch.Tensor], torch.Tensor]
     if probe == "cluster":
@@ -67,7 +62,7 @@ def load(
             return F.log_softmax(F.conv2d(code, weight, bias), dim=1)
 
     return CodeModel(
-        features=partial(patch_features, vit),
+        features=dino_features(tensors(state, path, prefix="net.model."), path, SIDE, where),
         head=head,
         classify=classify,
         flip=flip,

@@ -94,11 +94,11 @@ def signed_distance(mask: Mask) -> Floats:
     return np.asarray(to_edge - to_mask, np.float32)
 
 
-def colour_gradient(image: Image) -> Floats:
+def colour_gradient(image: Image | Floats) -> Floats:
     """Measure how fast the colours change at every pixel, the evidence for an outline.
 
     Args:
-        image: (H, W, 3) RGB.
+        image: (H, W, 3) in any colour space; the result has its units.
 
     Returns:
         (H, W) length of the Sobel gradient over all channels after a blur of one pixel.

@@ -202,7 +202,8 @@ def merge(
     merged[orphan] = redraws.labels[claimant[orphan]] if background is None else background
     # Giving one object its coarse pixels back can cover another's last ones: until none is missing.
     while lost := [label for label in labels.tolist() if not (merged == label).any()]:
-        merged[np.isin(coarse, lost)] = coarse[np.isin(coarse, lost)]
+        theirs = np.isin(coarse, lost)
+        merged[theirs] = coarse[theirs]
     return merged
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -122,12 +122,10 @@ def take(prompts: Prompts, rows: Sequence[int]) -> Prompts:
 def _follow_up(prompts: Prompts, chosen: dict[int, Candidate]) -> Prompts:
     """Prompt every chosen row with its own mask, that mask's box, and the first points."""
     rows = list(chosen)
-    return Prompts(
-        points=prompts.points[rows],
-        point_labels=prompts.point_labels[rows],
+    return replace(
+        take(prompts, rows),
         boxes=np.stack([box(chosen[row].mask) for row in rows]),
         logits=np.stack([chosen[row].logits for row in rows]),
-        labels=prompts.labels[rows],
     )
 
 

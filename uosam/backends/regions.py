@@ -6,11 +6,13 @@ Everything the graph-cut backend knows about a picture before anybody asks about
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from uosam.labels import colour_gradient
 from uosam.structures import Floats, Image
 
 WORK_SIDE = 512
@@ -50,8 +52,12 @@ class Regions:
 
     def mean(self, values: Floats) -> Floats:
         """Average an (h, w) map over every region; (N,)."""
-        sums = np.bincount(self.ids.ravel(), values.ravel(), len(self))
-        return np.asarray(sums / self.area, np.float32)
+        return _means(self.ids, self.area, values)
+
+
+def _means(ids: NDArray[np.int32], area: Floats, values: Floats) -> Floats:
+    sums = np.bincount(ids.ravel(), values.ravel(), len(area))
+    return np.asarray(sums / area, np.float32)
 
 
 def working_copy(image: Image) -> Image:
@@ -66,15 +72,6 @@ def working_copy(image: Image) -> Image:
 
 def _lab(image: Image) -> Floats:
     return np.asarray(cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB), np.float32)
-
-
-def _gradient(lab: Floats) -> Floats:
-    smooth = cv2.GaussianBlur(lab, (0, 0), 1.0)
-    total = np.zeros(lab.shape[:2], np.float32)
-    for channel in cv2.split(smooth):
-        for order in ((1, 0), (0, 1)):
-            total += cv2.Sobel(channel, cv2.CV_32F, *order, scale=0.25) ** 2
-    return np.asarray(np.sqrt(total), np.float32)
 
 
 def _seeds(gradient: Floats) -> NDArray[np.int32]:
@@ -141,14 +138,10 @@ def find_regions(image: Image) -> Regions:
         image: (h, w, 3) RGB, at most ``WORK_SIDE`` long; any size down to 1 x 1.
     """
     lab = _lab(image)
-    gradient = _gradient(lab)
+    gradient = colour_gradient(lab) / np.float32(4)  # Sobel's weights on either side sum to four
     ids = _watershed(image, gradient)
-    flat, count = ids.ravel(), int(ids.max()) + 1
-    area = np.bincount(flat, minlength=count).astype(np.float32)
-
-    def mean(values: Floats) -> Floats:
-        return np.asarray(np.bincount(flat, values.ravel(), count) / area, np.float32)
-
+    area = np.bincount(ids.ravel()).astype(np.float32)
+    mean = partial(_means, ids, area)
     height, width = ids.shape
     rows, cols = np.mgrid[:height, :width].astype(np.float32)
     lightness = lab[:, :, 0]

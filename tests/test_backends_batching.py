@@ -5,6 +5,7 @@ import pytest
 import torch
 from small_sam import build_small_sam, make_prompts, picture
 
+from uosam.backends.absorbed import AbsorbedDecoder
 from uosam.backends.batching import rows_of_equal_points, stability
 from uosam.backends.device import out_of_memory
 from uosam.backends.sam import SamBackend
@@ -103,40 +104,32 @@ def test_no_rows_give_no_masks(backend, embedding):
     assert nothing.logits.shape == (0, 256, 256)
 
 
-class Scarce:
-    """A mask decoder on a device with memory for some prompts only."""
-
-    def __init__(self, decoder, room):
-        self.decoder, self.room, self.batches = decoder, room, []
-
-    def __call__(self, **kwargs):
-        rows = len(kwargs["sparse_prompt_embeddings"])
-        self.batches.append(rows)
-        if rows > self.room:
-            raise torch.OutOfMemoryError("out of memory")
-        return self.decoder(**kwargs)
-
-
 @pytest.fixture
-def scarce(sam):
-    decoder = sam.mask_decoder
-    del sam._modules["mask_decoder"]
+def scarce(sam, monkeypatch):
+    """A mask decoder on a device with memory for some prompts only; remembers its batches."""
+    decode = AbsorbedDecoder.decode
 
     def make(room, batch_size=64):
-        sam.mask_decoder = Scarce(decoder, room)
-        return SamBackend(sam=sam, device=torch.device("cpu"), batch_size=batch_size)
+        batches = []
 
-    yield make
-    del sam.mask_decoder
-    sam._modules["mask_decoder"] = decoder
+        def limited(decoder, picture, sparse, *args, **kwargs):
+            batches.append(len(sparse))
+            if len(sparse) > room:
+                raise torch.OutOfMemoryError("out of memory")
+            return decode(decoder, picture, sparse, *args, **kwargs)
+
+        monkeypatch.setattr(AbsorbedDecoder, "decode", limited)
+        return SamBackend(sam=sam, device=torch.device("cpu"), batch_size=batch_size), batches
+
+    return make
 
 
 def test_batches_are_halved_on_out_of_memory(backend, scarce, embedding):
     prompts = make_prompts(7)
-    backend = scarce(2, batch_size=6)
+    backend, batches = scarce(2, batch_size=6)
     halved = backend.decode(embedding, prompts)
-    assert backend.sam.mask_decoder.batches == [6, 3, 1, 1, 1, 1, 1, 1, 1]
-    roomy = scarce(100).decode(embedding, prompts)
+    assert batches == [6, 3, 1, 1, 1, 1, 1, 1, 1]
+    roomy = scarce(100)[0].decode(embedding, prompts)
     np.testing.assert_allclose(halved.logits, roomy.logits, atol=1e-4)
     assert halved.row.tolist() == roomy.row.tolist()
 
@@ -158,7 +151,7 @@ def test_other_errors_come_through(backend, embedding, monkeypatch):
     def fails(*args, **kwargs):
         raise RuntimeError("something else")
 
-    monkeypatch.setattr(type(backend.sam.mask_decoder), "forward", fails)
+    monkeypatch.setattr(AbsorbedDecoder, "decode", fails)
     with pytest.raises(RuntimeError, match="something else"):
         backend.decode(embedding, make_prompts())
     monkeypatch.setattr(type(backend.sam.image_encoder), "forward", fails)
@@ -167,13 +160,13 @@ def test_other_errors_come_through(backend, embedding, monkeypatch):
 
 
 def test_batch_size_is_kept_to(scarce, embedding):
-    backend = scarce(100, batch_size=3)
+    backend, batches = scarce(100, batch_size=3)
     backend.decode(embedding, make_prompts(7))
-    assert backend.sam.mask_decoder.batches == [3, 3, 1]
+    assert batches == [3, 3, 1]
 
 
 def test_no_memory_for_one_prompt_or_picture(scarce, embedding, monkeypatch):
-    backend = scarce(0)
+    backend, _ = scarce(0)
     with pytest.raises(BackendError, match="not enough memory on the device to decode one prompt"):
         backend.decode(embedding, make_prompts(2))
 

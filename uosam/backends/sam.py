@@ -3,8 +3,8 @@
 One class serves every encoder, for all of them are a ``segment_anything.modeling.Sam``: an image
 encoder, the prompt encoder and the two-way mask decoder of Kirillov et al., "Segment Anything",
 2023 (sections 3 and A). The networks are the segment-anything package's own; what is added here is
-that an embedding is a value, that prompts of many objects are decoded together, and that hopeless
-masks are dropped before they are enlarged.
+that an embedding is a value, that prompts of many objects are decoded together, that the decoder
+takes fewer steps to the same result, and that hopeless masks are dropped before they are enlarged.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from PIL import Image as PilImage
 from segment_anything.build_sam import build_sam_vit_b, build_sam_vit_h, build_sam_vit_l
 
 from uosam.backends import BackendOptions
+from uosam.backends.absorbed import AbsorbedDecoder
+from uosam.backends.absorbed_cells import Picture
 from uosam.backends.batching import (
     check_image,
     check_mask_prompts,
@@ -122,7 +125,7 @@ class SamBackend:
             features=tensor[0].cpu().numpy(),
             extent=(rows / stride, cols / stride),
             image_hw=hw,
-            state=tensor,
+            state=self._decoder.prepare(tensor),
         )
 
     @torch.inference_mode()
@@ -156,7 +159,7 @@ class SamBackend:
                 the logit grid, or a row asks nothing.
             BackendError: the device has not enough memory for one prompt.
         """
-        if not isinstance(embedding.state, torch.Tensor):
+        if not isinstance(embedding.state, Picture):
             raise InputError(
                 f"decode needs an embedding made by embed of a SAM backend, got one with state "
                 f"{type(embedding.state).__name__}; embed the picture with this backend first"
@@ -186,25 +189,28 @@ class SamBackend:
             boxes=self._boxes(prompts, rows, embedding.image_hw),
             masks=None if prompts.logits is None else self._tensor(prompts.logits[rows])[:, None],
         )
-        with self._precision():
-            logits, scores = self.sam.mask_decoder(
-                image_embeddings=embedding.state.to(self.device),
-                image_pe=self.sam.prompt_encoder.get_dense_pe(),
-                sparse_prompt_embeddings=sparse,
-                dense_prompt_embeddings=dense,
-                multimask_output=multimask,
-            )
+        logits, scores, left = self._decoder.decode(
+            embedding.state,
+            sparse,
+            None if prompts.logits is None else dense,
+            multimask=multimask,
+            min_score=min_score,
+        )
         input_hw = self._input_hw(embedding.image_hw)
         return keep_and_enlarge(
             logits,
             scores,
-            rows,
+            rows[left.cpu().numpy()],
             lambda some: self.sam.postprocess_masks(some, input_hw, embedding.image_hw),
             covered=(input_hw[0] / self._side, input_hw[1] / self._side),
             image_hw=embedding.image_hw,
             min_score=min_score,
             min_stability=min_stability,
         )
+
+    @cached_property
+    def _decoder(self) -> AbsorbedDecoder:
+        return AbsorbedDecoder(self.sam, torch.bfloat16 if self.autocast else torch.float32)
 
     @property
     def _side(self) -> int:

@@ -20,7 +20,6 @@ from sklearn.linear_model import LogisticRegression, Ridge
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.coarse_imitation import imitate_coarse
 from uosam.backends.evidence import build_kernels, gather, prior_evidence
 from uosam.backends.graphcut import LIMIT, STRIDE, GraphCut, calibration, candidates, weigh
 from uosam.backends.quality import KINDS as KINDS_OF_MASK
@@ -28,6 +27,7 @@ from uosam.backends.quality import mask_evidence
 from uosam.backends.regions import find_regions
 from uosam.labels import iou
 from uosam.structures import LOGIT_SCALE, Floats, Image, LabelMap
+from uosam.training.degradation import imitate_coarse
 
 OUT = Path(__file__).resolve().parent.parent / "uosam" / "backends" / "graphcut.json"
 # (source folder, kind, noise of the imitated coarse masks: chosen so that their IoU is that of

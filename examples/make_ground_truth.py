@@ -14,9 +14,9 @@ import numpy as np
 import PIL.Image
 from skimage.draw import polygon2mask
 
-from benchmarks.coarse_imitation import imitate_coarse
 from uosam.io.codecs import write_labels
 from uosam.structures import IGNORE, LabelMap, LabelSpec
+from uosam.training.degradation import imitate_coarse
 
 HERE = Path(__file__).parent
 SEED = 2026

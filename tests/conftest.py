@@ -50,3 +50,23 @@ def scene() -> Scene:
     blocky = np.roll(target, (1, 2), axis=(0, 1))[4::8, 4::8]
     coarse = np.repeat(np.repeat(blocky, 8, axis=0), 8, axis=1).astype(np.int32)
     return Scene(image=image, coarse=coarse, target=target)
+
+
+@pytest.fixture(scope="session")
+def training_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two sources of pictures with coloured shapes, and region maps of them."""
+    root = tmp_path_factory.mktemp("train")
+    generator = np.random.default_rng(0)
+    for source, amount in (("shapes", 3), ("camvid", 1)):
+        (root / source).mkdir()
+        for index in range(amount):
+            regions = np.full((96, 128), 11 if source == "camvid" else 0, np.uint8)
+            cv2.circle(regions, (40 + 5 * index, 50), 26, 1, cv2.FILLED)
+            regions[20:80, 85:120] = 2
+            colours = generator.integers(0, 256, (12, 3))
+            image = (colours[regions] + generator.integers(-8, 9, (96, 128, 3))).clip(0, 255)
+            stem = root / source / f"{index:04d}"
+            cv2.imwrite(f"{stem}.jpg", image.astype(np.uint8))
+            cv2.imwrite(f"{stem}.0.png", regions)
+            cv2.imwrite(f"{stem}.1.png", (regions == 1).astype(np.uint16))
+    return root

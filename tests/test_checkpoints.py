@@ -1,21 +1,22 @@
 import io
 import pickle
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from segment_anything.build_sam import build_sam_vit_b
 
-from uosam.backends import BackendOptions, checkpoints, load_backend, weights_digest
+from uosam.backends import BackendOptions, checkpoints, load_backend, models, weights_digest
 from uosam.backends.checkpoints import (
-    MODELS,
     digests,
     file_digest,
     find_checkpoint,
     load_weights,
-    model_directory,
     read_state_dict,
 )
+from uosam.backends.models import MODELS, model_directory
 from uosam.errors import BackendError, ConfigError
 
 
@@ -42,7 +43,7 @@ def write(path, content):
 def test_the_cache_is_where_the_platform_has_it_or_where_the_user_says(monkeypatch, cache):
     assert model_directory() == cache
     monkeypatch.delenv("UOSAM_CACHE")
-    monkeypatch.setattr(checkpoints.platformdirs, "user_cache_dir", lambda *a, **k: "/c/uosam")
+    monkeypatch.setattr(models.platformdirs, "user_cache_dir", lambda *a, **k: "/c/uosam")
     assert str(model_directory()) == "/c/uosam/models"
 
 
@@ -156,8 +157,8 @@ def test_file_of_another_model(meta, tmp_path):
     with pytest.raises(
         BackendError,
         match=r"must hold the 314 tensors of vit_b, got 1 of another shape "
-        r"\(image_encoder.pos_embed\); the file looks like vit_h: use --model vit_h, or get the "
-        "right one with 'uosam models fetch vit_b'",
+        r"\(image_encoder.pos_embed\); the file looks like vit_h: use --model vit_h, or get it "
+        "with 'uosam models fetch vit_b'",
     ):
         load_weights(meta, state, tmp_path, "vit_b")
 
@@ -229,3 +230,30 @@ def test_every_model_has_a_backend():
 
     # A folder of transformers may hold any network: there is nothing to list of it.
     assert set(MODELS) == set(BACKENDS) - {"hf"}
+
+
+def test_a_damaged_safetensors_file_is_one_line(tmp_path):
+    path = write(tmp_path / "some.safetensors", b"12345678 no header")
+    with pytest.raises(BackendError, match=r"tiny, got a damaged .*install uosam again"):
+        read_state_dict(path, "tiny")
+
+
+def test_safetensors_are_read(tmp_path):
+    path = tmp_path / "some.safetensors"
+    save_file({"weight": torch.arange(4.0).half()}, path)
+    assert torch.equal(read_state_dict(path, "tiny")["weight"], torch.arange(4.0).half())
+
+
+def test_weights_of_the_package_are_not_in_the_cache(monkeypatch):
+    path = models.weights_path(MODELS["tiny"])
+    assert path.parent == Path(models.__file__).parent
+    monkeypatch.setattr(models, "__file__", "/nowhere/models.py")
+    with pytest.raises(BackendError, match=r"found nothing at /nowhere/tiny.*install uosam again"):
+        find_checkpoint("tiny", None)
+
+
+def test_the_tiny_model_is_recognised(meta, tmp_path):
+    with pytest.raises(BackendError, match="looks like tiny"):
+        load_weights(
+            meta, {"image_encoder.stages.0.0.0.weight": torch.ones(1)}, tmp_path, "vit_b"
+        )

@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from uosam.backends import fetch as fetching
-from uosam.backends.checkpoints import MODELS, Model, model_directory
 from uosam.backends.fetch import fetch
+from uosam.backends.models import MODELS, Model, model_directory
 from uosam.cli.models import app
 from uosam.errors import BackendError, ConfigError
 
@@ -215,3 +215,8 @@ def test_command_prints_a_table():
 def test_command_reports_an_error():
     result = CliRunner().invoke(app, ["fetch", "graphcut"])
     assert isinstance(result.exception, BackendError)
+
+
+def test_weights_that_come_with_the_package_are_not_fetched():
+    with pytest.raises(BackendError, match="tiny comes with uosam"):
+        fetch("tiny")

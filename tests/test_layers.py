@@ -21,7 +21,7 @@ LAYERS = (
     {"errors"},
     {"structures", "lookup", "coerce"},
     {"labels"},
-    {"redraw", "proposals", "metrics"},
+    {"redraw", "proposals", "mask_prompts", "metrics"},
     {"stages"},
     {"pipeline", "backends"},
     {"io"},

@@ -10,6 +10,7 @@ import pytest
 from tests.conftest import Scene
 from tests.fakes import FakeBackend
 from uosam.errors import ConfigError, InputError
+from uosam.mask_prompts import distance_mask, soft_mask
 from uosam.prompts import (
     PromptOptions,
     cluster,
@@ -19,9 +20,8 @@ from uosam.prompts import (
     location_confidence,
     make_prompts,
     object_masks,
-    soft_mask,
 )
-from uosam.structures import Embedding, Prompts
+from uosam.structures import LOGIT_SCALE, Embedding, Prompts
 
 
 @pytest.fixture
@@ -131,6 +131,22 @@ def test_large_sets_are_clustered_by_faiss_to_the_same_centres() -> None:
         found = cluster(vectors.astype(np.float32), 3)
         distance = np.linalg.norm(found[:, None] - centres[None], axis=2)
         assert distance.min(axis=0).max() < 0.05
+
+
+def test_distance_masks_fall_linearly_from_the_outline(embedding: Embedding) -> None:
+    mask = np.zeros((64, 96), bool)
+    mask[:, :48] = True
+    logits = distance_mask(mask, embedding, 8.0, 10.0)
+    assert logits.shape == embedding.logits_hw
+    rows, cols = (round(side * LOGIT_SCALE) for side in embedding.extent)
+    # Independent of distance transforms: a straight edge, columns averaged by hand.
+    x = np.arange(96) + 0.5
+    steps = np.where(x < 48, np.ceil(48 - x), -np.ceil(x - 48))
+    expected = 8 * np.clip(steps / 10, -1, 1)
+    expected = expected.reshape(cols, -1).mean(axis=1)
+    np.testing.assert_allclose(logits[:rows, :cols], np.tile(expected, (rows, 1)), atol=1e-4)
+    assert (logits[rows:] == -8).all()
+    assert (logits[:, cols:] == -8).all()
 
 
 def test_soft_masks_are_bounded_log_odds(scene: Scene, embedding: Embedding) -> None:

@@ -6,7 +6,7 @@ import torch
 from golden import noise, plain_rule, read_keys
 
 from uosam.backends import BackendOptions, load_backend
-from uosam.backends.checkpoints import MODELS
+from uosam.backends.models import MODELS
 from uosam.backends.tiny_vit import _AttentionBlock, _WindowAttention, build_sam_vit_t
 from uosam.structures import Prompts
 

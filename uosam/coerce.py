@@ -6,6 +6,7 @@ import contextlib
 import math
 import types
 import typing
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -22,7 +23,7 @@ def convert(value: Any, kind: Any, where: str) -> Any:
 
     Args:
         value: from YAML, or Text.
-        kind: as declared: bool, int, float, str, None, Literal, tuple, or a union of them.
+        kind: as declared: bool, int, float, str, None, Literal, tuple, Mapping, or a union of them.
         where: name of the setting, for the message.
 
     Raises:
@@ -59,6 +60,8 @@ def _fit(value: Any, kind: Any) -> Any:
     elif origin is typing.Literal:
         if any(value == choice and type(value) is type(choice) for choice in arguments):
             return value
+    elif origin is Mapping and isinstance(value, Mapping):
+        return {_fit(key, arguments[0]): _fit(item, arguments[1]) for key, item in value.items()}
     elif origin is tuple and isinstance(value, (list, tuple)):
         if arguments[-1] is Ellipsis:
             return tuple(_fit(item, arguments[0]) for item in value)
@@ -93,6 +96,8 @@ def _describe(kind: Any) -> str:
         )
     elif typing.get_origin(kind) is tuple:
         return f"a list of {_describe(arguments[0])}"
+    elif typing.get_origin(kind) is Mapping:
+        return f"a table of {_describe(arguments[1])}"
     else:
         return "null" if kind is type(None) else str(getattr(kind, "__name__", kind))
     return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uosam.errors import ConfigError
-from uosam.labels import areas, box, components, signed_distance, to_grid
-from uosam.structures import LOGIT_SCALE, Embedding, Floats, LabelMap, Mask, Prompts
+from uosam.labels import areas, box, components, to_grid
+from uosam.mask_prompts import mask_prompt
+from uosam.structures import Embedding, Floats, LabelMap, Mask, Prompts
 
 _FAISS_ROWS = 50_000  # from here on faiss clusters several times faster than scikit-learn
 
@@ -37,6 +38,8 @@ class PromptOptions:
         whole_box: one box around the largest component (the paper) instead of one a component.
         mask: whether the coarse shape itself is a prompt, as a soft low-resolution mask.
         mask_strength: logit of a sure cell of that mask, above 0.
+        mask_reach: distance from the outline, as a share of the picture's long side, at which a
+            cell is sure; 0 makes all cells sure. Class scores, where there are any, say it better.
         split: give components of one class that lie apart a row each.
         min_component: smallest component with a row of its own, as a share of its object.
     """
@@ -50,6 +53,7 @@ class PromptOptions:
     whole_box: bool = False
     mask: bool = True
     mask_strength: float = 8.0
+    mask_reach: float = 0.0
     split: bool = True
     min_component: float = 0.2
 
@@ -59,7 +63,7 @@ class PromptOptions:
         Raises:
             ConfigError: a share lies outside [0, 1], a count is negative, or no prompt is left.
         """
-        for name in ("min_area", "min_component"):
+        for name in ("min_area", "min_component", "mask_reach"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"prompts.{name} must be in [0, 1], got {getattr(self, name)}")
         if min(self.positive_points, self.negative_points) < 0 or self.prototypes < 1:
@@ -189,24 +193,6 @@ def distance_points(mask: Mask, positive: int, negative: int) -> tuple[Floats, N
     return np.array(points, np.float32).reshape(-1, 2), np.array(labels, np.int8)
 
 
-def soft_mask(probability: Floats, embedding: Embedding, strength: float) -> Floats:
-    """Turn a mask, or the probability of a class, into a mask prompt.
-
-    Args:
-        probability: (H, W) in [0, 1].
-        embedding: gives the logit grid.
-        strength: bound of the logits.
-
-    Returns:
-        (4h, 4w) log odds within plus and minus ``strength``; cells outside the picture are
-        surely not the object.
-    """
-    share = to_grid(probability, embedding, scale=LOGIT_SCALE)
-    limit = 1 / (1 + np.exp(-strength))
-    share = np.clip(share, 1 - limit, limit)
-    return np.asarray(np.log(share / (1 - share)), np.float32)
-
-
 def object_masks(
     coarse: LabelMap, options: PromptOptions, background: int | None
 ) -> list[tuple[int, Mask]]:
@@ -264,14 +250,17 @@ def make_prompts(
         if options.boxes:
             boxes.append(box(components(mask)[0] if options.whole_box else mask))
         if options.mask:
-            probability = mask.astype(np.float32)
-            if scores is not None and label < len(scores):
-                height, width = embedding.image_hw
-                channel = cv2.resize(scores[label], (width, height))
-                # A part's own probability: another part of the class is not this object.
-                apart = signed_distance((coarse == label) & ~mask) > 0
-                probability = np.where(apart, 0, np.clip(channel, 0, 1)).astype(np.float32)
-            logits.append(soft_mask(probability, embedding, options.mask_strength))
+            logits.append(
+                mask_prompt(
+                    coarse,
+                    label,
+                    mask,
+                    embedding,
+                    strength=options.mask_strength,
+                    reach=options.mask_reach * max(embedding.image_hw),
+                    scores=scores,
+                )
+            )
     rows = len(objects)
     return Prompts(
         points=_pad(points, (2,), 0.0).astype(np.float32),

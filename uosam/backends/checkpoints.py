@@ -1,4 +1,4 @@
-"""Weights files of the SAM backends: the facts, where they lie, and how they are opened.
+"""Weights files of the SAM backends: found, checked and opened.
 
 A file is opened by torch's weights-only reader, which builds tensors and runs no code of the file.
 torch itself is imported only when a file is opened, so that listing models stays instant.
@@ -7,29 +7,19 @@ torch itself is imported only when a file is opened, so that listing models stay
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
 import struct
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import platformdirs
-
+from uosam.backends.models import MODELS, Model, weights_path
 from uosam.errors import BackendError, unknown
 
 if TYPE_CHECKING:
     import torch
-
-CACHE_VARIABLE = "UOSAM_CACHE"
-"""Environment variable that replaces the user cache directory."""
-
-_META = "https://dl.fbaipublicfiles.com/segment_anything"
-_MOBILE = "https://github.com/ChaoningZhang/MobileSAM/raw/master/weights"
-
 
 _DAMAGE = (
     *(RuntimeError, OSError, EOFError, ValueError),
@@ -38,91 +28,12 @@ _DAMAGE = (
 """What a reader of pickles may raise over bytes that are none, or are cut."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Model:
-    """One backend by name, and the weights file that belongs to it.
-
-    Attributes:
-        name: key of ``BACKENDS``.
-        parameters: number of weights of the whole model, 0 for a model without weights.
-        licence: SPDX identifier of the weights, or of the code where there are none.
-        file: name of the weights file, or None.
-        size: bytes of the file.
-        sha256: digest of the file, hexadecimal.
-        md5: digest of the file, hexadecimal.
-        url: where the authors offer the file.
-    """
-
-    name: str
-    parameters: int
-    licence: str
-    file: str | None = None
-    size: int = 0
-    sha256: str = ""
-    md5: str = ""
-    url: str = ""
-
-
-MODELS: Mapping[str, Model] = {
-    model.name: model
-    for model in (
-        Model(name="graphcut", parameters=0, licence="Apache-2.0"),
-        Model(
-            name="vit_t",
-            parameters=10_130_092,
-            licence="Apache-2.0",
-            file="mobile_sam.pt",
-            size=40_728_226,
-            sha256="6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
-            md5="f3c0d8cda613564d499310dab6c812cd",
-            url=f"{_MOBILE}/mobile_sam.pt",
-        ),
-        Model(
-            name="vit_b",
-            parameters=93_735_472,
-            licence="Apache-2.0",
-            file="sam_vit_b_01ec64.pth",
-            size=375_042_383,
-            sha256="ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
-            md5="01ec64d29a2fca3f0661936605ae66f8",
-            url=f"{_META}/sam_vit_b_01ec64.pth",
-        ),
-        Model(
-            name="vit_l",
-            parameters=312_342_832,
-            licence="Apache-2.0",
-            file="sam_vit_l_0b3195.pth",
-            size=1_249_524_607,
-            sha256="3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
-            md5="0b3195507c641ddb6910d2bb5adee89c",
-            url=f"{_META}/sam_vit_l_0b3195.pth",
-        ),
-        Model(
-            name="vit_h",
-            parameters=641_090_608,
-            licence="Apache-2.0",
-            file="sam_vit_h_4b8939.pth",
-            size=2_564_550_879,
-            sha256="a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
-            md5="4b8939a88964f0f4ff5f5b2642c598a6",
-            url=f"{_META}/sam_vit_h_4b8939.pth",
-        ),
-    )
-}
-
-
-def model_directory() -> Path:
-    """Return the folder that downloaded weights live in: ``$UOSAM_CACHE`` or the user cache."""
-    cache = os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("uosam", appauthor=False)
-    return Path(cache).expanduser() / "models"
-
-
 def find_checkpoint(name: str, checkpoint: str | None) -> Path:
     """Return the weights file of a model, which is there and is not empty.
 
     Args:
         name: key of ``MODELS`` with a file.
-        checkpoint: path the user gave; None looks into ``model_directory``.
+        checkpoint: path the user gave; None takes ``weights_path``.
 
     Raises:
         ConfigError: there is no such model.
@@ -131,14 +42,16 @@ def find_checkpoint(name: str, checkpoint: str | None) -> Path:
     if name not in MODELS:
         raise unknown("model", name, MODELS)
     model = MODELS[name]
-    if model.file is None:
+    path = weights_path(model)
+    if path is None:
         raise BackendError(f"{name} needs no weights file; use it as it is")
-    path = Path(checkpoint).expanduser() if checkpoint else model_directory() / model.file
+    if checkpoint:
+        path = Path(checkpoint).expanduser()
     if not path.is_file():
         found = "a folder" if path.is_dir() else "nothing"
         raise BackendError(
-            f"{name} needs its weights file {model.file}, found {found} at {path}; get it with "
-            f"'uosam models fetch {name}', or give your own with --checkpoint FILE"
+            f"{name} needs its weights file {model.file}, found {found} at {path}; "
+            f"{_get(model)}, or give your own with --checkpoint FILE"
         )
     if path.stat().st_size == 0:
         raise BackendError(f"{path} must hold the weights of {name}, got 0 bytes; {_again(name)}")
@@ -188,19 +101,24 @@ def read_state_dict(path: Path, name: str) -> dict[str, torch.Tensor]:
     Raises:
         BackendError: the file is damaged, no torch file, unsafe, or not a flat dict of tensors.
     """
+    import safetensors
+    import safetensors.torch
     import torch
 
     try:
         with warnings.catch_warnings():
             # What torch warns of here ends in one of the errors below.
             warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            if path.suffix == ".safetensors":
+                content = safetensors.torch.load_file(path)
+            else:
+                content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise BackendError(
             f"{path} must be the weights of {name}, got a file that is no torch checkpoint or "
             f"asks to run code of its own, which is refused; {_again(name)}"
         ) from error
-    except _DAMAGE as error:
+    except (safetensors.SafetensorError, *_DAMAGE) as error:
         raise BackendError(
             f"{path} must be the weights of {name}, got a damaged or truncated file of "
             f"{path.stat().st_size} bytes; {_again(name)}"
@@ -251,12 +169,12 @@ def load_weights(
         ]
         other = _recognise(actual)
         if other not in (None, name):
-            remedy = f"the file looks like {other}: use --model {other}, or get the right one with"
+            remedy = f"the file looks like {other}: use --model {other}, or {_get(MODELS[name])}"
         else:
-            remedy = "get the right file with"
+            remedy = _get(MODELS[name])
         raise BackendError(
             f"{path} must hold the {len(expected)} tensors of {name}, got {', '.join(faults)}; "
-            f"{remedy} 'uosam models fetch {name}'"
+            f"{remedy}"
         )
     floats = {
         key: value.float() if value.is_floating_point() else value for key, value in state.items()
@@ -271,12 +189,20 @@ def _recognise(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
     """Name the SAM model that a table of tensor shapes belongs to, or None."""
     if "image_encoder.patch_embed.seq.0.c.weight" in shapes:
         return "vit_t"
+    if "image_encoder.stages.0.0.0.weight" in shapes:
+        return "tiny"
     width = shapes.get("image_encoder.pos_embed", (0,))[-1]
     return {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}.get(width)
 
 
 def _again(name: str) -> str:
-    return f"delete it and get it with 'uosam models fetch {name}'"
+    return f"delete it and {_get(MODELS[name])}"
+
+
+def _get(model: Model) -> str:
+    if model.packaged:
+        return "install uosam again, for the file is part of it"
+    return f"get it with 'uosam models fetch {model.name}'"
 
 
 def _some(keys: Iterable[object]) -> str:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import IO
 
 from uosam import __version__
-from uosam.backends.checkpoints import CACHE_VARIABLE, MODELS, Model, digests, model_directory
+from uosam.backends.checkpoints import digests
+from uosam.backends.models import CACHE_VARIABLE, MODELS, Model, model_directory
 from uosam.errors import BackendError, unknown
 
 TIMEOUT = 60.0
@@ -45,6 +46,8 @@ def fetch(name: str, *, url: str | None = None, progress: Progress | None = None
     if name not in MODELS:
         raise unknown("model", name, MODELS)
     model = MODELS[name]
+    if model.packaged:
+        raise BackendError(f"{name} comes with uosam, there is nothing to fetch; use it as it is")
     if model.file is None:
         raise BackendError(f"{name} needs no weights file, so there is nothing to fetch")
     address = url or model.url

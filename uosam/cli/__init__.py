@@ -22,6 +22,7 @@ COMMANDS = (
     "bench",
     "ablate",
     "submit",
+    "train",
     "data",
     "demo",
     "models",

@@ -21,11 +21,11 @@ def list_models(
         return
     from dataclasses import asdict
 
-    from uosam.backends.checkpoints import MODELS, model_directory
+    from uosam.backends.models import MODELS, model_directory, weights_path
 
     rows = []
     for model in MODELS.values():
-        path = model_directory() / model.file if model.file else None
+        path = weights_path(model)
         present = path is None or path.is_file()
         rows.append(asdict(model) | {"path": str(path) if path else None, "present": present})
     if as_json:

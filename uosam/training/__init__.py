@@ -1,0 +1,1 @@
+"""Training of the embedded SAM: pictures, degraded masks, prompts, objective, loop."""

@@ -1,0 +1,67 @@
+"""Train in a folder: the whole of ``uosam train`` but the words it prints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from safetensors.torch import save
+from segment_anything.modeling import Sam
+
+from uosam.io.atomic import write_atomic
+from uosam.training.loop import Run
+from uosam.training.options import TrainOptions
+from uosam.training.validation import read_validation_sets, validator
+
+WEIGHTS = "tiny.safetensors"
+"""Name of the trained weights in the output folder."""
+
+
+def train(
+    data: Path,
+    out: Path,
+    options: TrainOptions,
+    *,
+    validation: Path | None,
+    on_line: Callable[[str], None],
+) -> Path:
+    """Train the embedded SAM, or go on with a run that was stopped.
+
+    Args:
+        data: folder of ``SOURCE/NAME.jpg`` with ``SOURCE/NAME.0.png`` and so on.
+        out: folder of checkpoint, logs and weights.
+        options: of the run.
+        validation: folder of held-back sets, or None.
+        on_line: called with every line of the log.
+
+    Returns:
+        The file of trained weights: the moving average, matrices and kernels in float16.
+
+    Raises:
+        InputError: a folder is not as it should be, or ``out`` holds a run with other settings.
+        BackendError: the device is not there.
+    """
+    run = Run(out, options)
+    validate: Callable[[Sam, int], None] = lambda sam, step: None  # noqa: E731
+    if validation is not None:
+        sets = read_validation_sets(validation, options.validate_pictures)
+        validate = validator(sets, options, out, on_line)
+    if run.step:
+        on_line(f"going on at step {run.step}")
+    run.train(data, validate, on_line)
+    path = out / WEIGHTS
+    write_atomic(path, pack_weights(run.average))
+    return path
+
+
+def pack_weights(sam: Sam) -> bytes:
+    """Return the weights as a safetensors file, matrices and kernels in float16.
+
+    Norms and biases, a hundredth of the file, keep float32: the running variances of a batch norm
+    can lie beyond float16.
+    """
+    tensors = {
+        name: (value.half() if value.ndim > 1 else value).contiguous().cpu()
+        for name, value in sam.state_dict().items()
+    }
+    return save(tensors)

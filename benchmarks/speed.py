@@ -1,18 +1,16 @@
-"""Speed, measured against the plain way of doing the same thing, beside it in one run.
+"""Speed, measured against the plain or published way of doing the same thing, beside it in one run.
 
-``python -m benchmarks.speed evaluation`` prints a table and appends a row with commit, versions
-and machine to ``benchmarks/results/speed.jsonl``.
+``python -m benchmarks.speed evaluation`` or ``... pipeline`` prints what it found and appends a row
+with commit, versions and machine to ``benchmarks/results/speed.jsonl``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import platform
 import subprocess
-import time
 from collections.abc import Callable
 from datetime import datetime, timezone
 from functools import partial
@@ -24,176 +22,10 @@ import numpy as np
 import scipy
 
 import uosam
-from uosam.metrics.boundary import boundary_width, near_edge
-from uosam.metrics.counts import Widths, collect, count_pairs, prepare_target
-from uosam.metrics.protocols import PROTOCOLS
-from uosam.metrics.summary import class_labels, summarise
-from uosam.structures import IGNORE, LabelMap
+from benchmarks.speed_evaluation import evaluation
+from benchmarks.speed_pipeline import pipeline
 
 RESULTS = Path(__file__).parent / "results" / "speed.jsonl"
-HW = (375, 500)
-CLASSES = 919
-
-
-def evaluation(images: int = 40, repeats: int = 5) -> dict[str, Any]:
-    """Time LUSS scores of 500 x 375 maps with 1, 4 and 30 of 919 classes present.
-
-    Both sides give the same sums, which is checked first: pixels and boundary pixels of prediction,
-    truth and both, by class, over all pixels and by object size. The published side is one pad and
-    erosion for each label of each map, once with OpenCV's ``iterations`` (which OpenCV turns into
-    a single large erosion) and once with the 3 x 3 erosions done one by one, and one histogram of
-    920 bins for each sum.
-    """
-    cv2.setNumThreads(1)
-    rows = []
-    for present in (1, 4, 30):
-        rng = np.random.default_rng(present)
-        pairs = [_shifted_blobs(rng, present) for _ in range(images)]
-        _check_equal(pairs[:3])
-        maps = [labels for pair in pairs for labels in pair]
-        seconds = _least(
-            {
-                "uosam": partial(_ours, pairs),
-                "published": partial(_published, pairs, _erode_one_by_one),
-                "published_merged": partial(_published, pairs, _erode_merged),
-                "boundary": lambda m=maps: [_edges_ours(labels) for labels in m],
-                "boundary_published": partial(_boundary_maps, maps, _erode_one_by_one),
-                "boundary_published_merged": partial(_boundary_maps, maps, _erode_merged),
-            },
-            repeats,
-        )
-        milliseconds = {f"{key}_ms": 1e3 * value / images for key, value in seconds.items()}
-        ratios = {
-            "ratio": seconds["published"] / seconds["uosam"],
-            "ratio_merged": seconds["published_merged"] / seconds["uosam"],
-            "boundary_ratio": seconds["boundary_published"] / seconds["boundary"],
-            "boundary_ratio_merged": seconds["boundary_published_merged"] / seconds["boundary"],
-        }
-        rows.append({"present": present, **milliseconds, **ratios})
-    return {"images": images, "hw": HW, "classes": CLASSES, "rows": rows}
-
-
-def _shifted_blobs(rng: np.random.Generator, present: int) -> tuple[LabelMap, LabelMap]:
-    """Draw a truth of smooth regions with an ignored strip, and a shifted prediction of it."""
-    ids = np.concatenate([[0], rng.choice(np.arange(1, CLASSES + 1), present, replace=False)])
-    fields = rng.standard_normal((len(ids), 8, 10)).astype(np.float32)
-    smooth = [cv2.resize(f, HW[::-1], interpolation=cv2.INTER_CUBIC) for f in fields]
-    target = ids[np.argmax(smooth, axis=0)].astype(np.int32)
-    pred = np.roll(target, (5, 9), axis=(0, 1))
-    target = target.copy()
-    target[:20, :60] = IGNORE
-    return pred, target
-
-
-def _ours(pairs: list[tuple[LabelMap, LabelMap]]) -> dict[str, Any]:
-    protocol = PROTOCOLS["luss-919"]
-    width = boundary_width(HW, protocol.boundary_ratio)
-    table = collect(
-        (str(i), count_pairs(p, prepare_target(t, Widths(width)))) for i, (p, t) in enumerate(pairs)
-    )
-    labels = class_labels(protocol, [table])
-    identity = _identity(labels)
-    return dict(summarise(table, protocol, labels=labels, match=identity).scores)
-
-
-def _identity(labels: Any) -> Any:
-    from uosam.metrics.clusters import Match
-
-    return Match(classes={int(label): int(label) for label in labels})
-
-
-def _edges_ours(labels: LabelMap) -> Any:
-    return near_edge(labels, boundary_width(HW, 0.03))
-
-
-def _erode_merged(mask: Any, depth: int) -> Any:
-    return cv2.erode(mask, np.ones((3, 3), np.uint8), iterations=depth)
-
-
-def _erode_one_by_one(mask: Any, depth: int) -> Any:
-    kernel = np.ones((3, 3), np.uint8)
-    for _ in range(depth):
-        mask = cv2.erode(mask, kernel)
-    return mask
-
-
-def _boundary_map(labels: LabelMap, erode: Callable[[Any, int], Any]) -> Any:
-    """Write label + 1 on the boundary of every label, a pad and an erosion for each of them."""
-    height, width = labels.shape
-    depth = max(1, round(0.03 * math.sqrt(height**2 + width**2)))
-    out = np.zeros(labels.shape, np.int64)
-    for label in np.unique(labels):
-        mask = (labels == label).astype(np.uint8)
-        padded = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-        edge = mask - erode(padded, depth)[1:-1, 1:-1]
-        out[edge == 1] = label + 1 if label >= 0 else 1001
-    return out
-
-
-def _boundary_maps(maps: list[LabelMap], erode: Callable[[Any, int], Any]) -> list[Any]:
-    return [_boundary_map(labels, erode) for labels in maps]
-
-
-def _published(
-    pairs: list[tuple[LabelMap, LabelMap]], erode: Callable[[Any, int], Any]
-) -> dict[str, Any]:
-    """Sum histograms of every image as the definition says."""
-    bins = CLASSES + 2
-    sums = {
-        name: np.zeros((3, bins), np.int64) for name in ("area", "edge", *range(4), *range(10, 14))
-    }
-    for pred, target in pairs:
-        scored = target != IGNORE
-        edge_pred, edge_target = _boundary_map(pred, erode)[scored], _boundary_map(target, erode)
-        edge_target = edge_target[scored]
-        p, t = pred[scored] + 1, target[scored] + 1
-        sums["area"] += _histograms(p, t, bins)
-        sums["edge"] += _histograms(edge_pred, edge_target, bins)
-        ids, areas = np.unique(t[t > 1], return_counts=True)
-        percent = np.array([math.ceil(100 * area / len(t)) for area in areas])
-        bucket = np.searchsorted([5, 25, 50], percent)
-        for size in np.unique(bucket).tolist():
-            keep = np.isin(t, [1, *ids[bucket == size]])
-            sums[size] += _histograms(p[keep], t[keep], bins)
-            sums[10 + size] += _histograms(edge_pred[keep], edge_target[keep], bins)
-    return sums
-
-
-def _histograms(pred: Any, target: Any, bins: int) -> Any:
-    both = target[pred == target]
-    return np.stack(
-        [np.bincount(np.minimum(x, bins), minlength=bins + 1)[:bins] for x in (pred, target, both)]
-    )
-
-
-def _check_equal(pairs: list[tuple[LabelMap, LabelMap]]) -> None:
-    """Hold both sides to the same scores before either is timed."""
-    scores, sums = _ours(pairs), _published(pairs, _erode_one_by_one)
-
-    def mean(counts: Any, current: bool) -> float:
-        pred, target, both = counts[:, 1:]
-        ious = both / (pred + target - both + 1e-10)
-        return float(ious[target > 0].mean()) if current else float(ious.mean())
-
-    expected = {"mIoU": mean(sums["area"], False), "boundary_mIoU": mean(sums["edge"], False)}
-    for size, name in enumerate(("S", "MS", "ML", "L")):
-        if sums[size][1].any():
-            expected[name] = mean(sums[size], True)
-            expected["B" + name] = mean(sums[10 + size], True)
-    for name, value in expected.items():
-        if abs(scores[name].value() - value) > 1e-9:
-            raise AssertionError(f"{name}: {scores[name].value()} here, {value} as published")
-
-
-def _least(runs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """Time every run in turn, ``repeats`` times over; the least time is the least disturbed one."""
-    best = dict.fromkeys(runs, math.inf)
-    for _ in range(repeats + 1):  # the first round warms up
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            best[name] = min(best[name], time.perf_counter() - start)
-    return best
 
 
 def facts() -> dict[str, Any]:
@@ -220,22 +52,31 @@ def facts() -> dict[str, Any]:
     }
 
 
-PARTS: dict[str, Callable[[], dict[str, Any]]] = {"evaluation": evaluation}
+PARTS: dict[str, Callable[..., dict[str, Any]]] = {"evaluation": evaluation, "pipeline": pipeline}
 """What can be measured; each part returns a row's numbers."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="default: all")
+    parser.add_argument("part", choices=PARTS)
     parser.add_argument("--dry-run", action="store_true", help="print, store nothing")
+    parser.add_argument("--pictures", type=int, default=1, help="pipeline: number of pictures")
+    parser.add_argument(
+        "--script-grid",
+        type=int,
+        default=64,
+        help="pipeline: points a side of the published search; below 64 the row says so",
+    )
     arguments = parser.parse_args()
-    for name in arguments.parts or PARTS:
-        row = {"part": name, **facts(), "result": PARTS[name]()}
-        print(json.dumps(row["result"], indent=1))
-        if not arguments.dry_run:
-            RESULTS.parent.mkdir(exist_ok=True)
-            with RESULTS.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+    part = PARTS[arguments.part]
+    if arguments.part == "pipeline":
+        part = partial(part, pictures=arguments.pictures, script_grid=arguments.script_grid)
+    row = {"part": arguments.part, **facts(), "result": part()}
+    print(json.dumps(row["result"], indent=1))
+    if not arguments.dry_run:
+        RESULTS.parent.mkdir(exist_ok=True)
+        with RESULTS.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
 
 
 if __name__ == "__main__":

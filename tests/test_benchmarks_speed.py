@@ -1,0 +1,74 @@
+"""The comparison of speed runs, on a small network, and its row says what was measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+import torch
+from segment_anything import sam_model_registry
+from small_sam import build_small_sam
+
+from benchmarks import speed, speed_pipeline, speed_weights
+from benchmarks.speed_procedures import gflops, read_example
+from uosam.backends import sam
+from uosam.backends.sam import SamBackend
+from uosam.proposals import grid_points, point_prompts
+
+
+@pytest.fixture
+def _small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Put a narrow network in the place of the models, and run everything in this process."""
+
+    def build(checkpoint: str | None = None):
+        network = build_small_sam()
+        if checkpoint:
+            network.load_state_dict(torch.load(checkpoint, weights_only=True))
+        return network
+
+    monkeypatch.setattr(sam, "BUILDERS", {"vit_b": build})
+    for module in (speed_pipeline, speed_weights):
+        monkeypatch.setattr(module, "BUILDERS", {"vit_b": build})
+    monkeypatch.setitem(sam_model_registry, "vit_b", build)
+    monkeypatch.setattr(speed_pipeline, "in_process", lambda function, *given: function(*given))
+    monkeypatch.setattr(speed_pipeline, "gflops", lambda dtype: gflops(dtype, side=64, repeats=1))
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("_small")
+def test_a_row_compares_the_procedures(capsys: pytest.CaptureFixture[str]) -> None:
+    result = speed_pipeline.pipeline(repeats=1, grid=2, script_grid=2)
+    assert "tiny: left out" in capsys.readouterr().out
+    (row,) = result["pictures"]
+    assert row["objects"] == 3
+    procedures = row["procedures"]
+    assert set(procedures) == {"script", "uosam", "uosam_bfloat16", "samrefiner", "ssa"}
+    script = procedures["script"]
+    assert script["prompts"] == 2 * 3 + 4 + 4
+    assert script["measured_share"] == 14 / (6 + 8192)
+    assert script["seconds_with_reloads"] > script["seconds"]
+    assert {"encode", "decode", "rest"} <= set(script["stages"])
+    for name, entry in procedures.items():
+        assert entry["times_faster"] == script["seconds"] / entry["seconds"], name
+        assert sum(entry["stages"].values()) == pytest.approx(entry["seconds"])
+        assert entry["peak_mb"] > 0
+    assert procedures["uosam"]["times_floor"] > 0
+    # Three objects, decoded twice, and the points: arithmetic of the narrow encoder and so on.
+    assert procedures["uosam"]["tflop"] < script["tflop"]
+    assert 0 <= row["agreement"]["bfloat16_as_float32"] <= 1
+    json.dumps(result)
+    assert set(speed.PARTS) == {"evaluation", "pipeline"}
+
+
+@pytest.mark.usefixtures("_small")
+def test_half_of_the_answers_of_seeded_weights_pass() -> None:
+    picture, _ = read_example("astronaut")
+    network = speed_weights.build_seeded("vit_b", picture)
+    backend = SamBackend(sam=network, device=torch.device("cpu"))
+    embedding = backend.embed(picture)
+    (prompts,) = point_prompts(grid_points(picture.shape[:2], 5))
+    found = backend.decode(embedding, prompts, min_score=0.86, min_stability=0.92)
+    assert 0.3 < len(found) / (3 * len(prompts)) < 0.7

@@ -19,15 +19,17 @@ from typing import Any
 import numpy as np
 
 from uosam.backends import load_backend
+from uosam.backends.embedding_cache import on_cpu, open_cache, remember
 from uosam.bench_plan import BenchMethod
 from uosam.bench_set import BenchSet
+from uosam.config import EngineOptions
 from uosam.io.atomic import write_atomic
 from uosam.io.codecs import LabelOptions, read_with
 from uosam.io.images import read_image
 from uosam.labels import check_label_map
 from uosam.metrics.boundary import boundary_width
 from uosam.metrics.counts import PairCounts, PairTable, Widths, collect, count_pairs, prepare_target
-from uosam.structures import Image, LabelMap, Sample
+from uosam.structures import Backend, Image, LabelMap, Sample
 
 BOUNDARY_RATIO = 0.02
 """Depth of boundaries as a part of the picture's diagonal (Cheng et al., CVPR 2021)."""
@@ -39,7 +41,8 @@ class Cell:
 
     Attributes:
         table: pixel counts of every picture by label pair; empty if the method failed.
-        seconds: wall time of each picture, files and first call not counted.
+        seconds: wall time of each picture, files and first call not counted; a picture whose
+            embedding was remembered counts as long as it took to encode.
         peak_mb: largest resident memory of the process, in MB of 2 ** 20 bytes.
         error: why there are no numbers, or "".
         cached: whether an earlier run had filled the cell.
@@ -76,18 +79,17 @@ class CellJob:
 
 
 def build_method(
-    method: BenchMethod, data: BenchSet, seed: int | None
+    method: BenchMethod, data: BenchSet, seed: int | None, backend: Backend | None
 ) -> Callable[[Image, LabelMap], LabelMap]:
-    """Load what a method needs and return it as a function of picture and coarse map.
+    """Return a method as a function of picture and coarse map.
 
     Raises:
         ConfigError: the function is not there.
-        BackendError: its segmenter cannot be loaded.
     """
     function = method.function()
     arguments: dict[str, Any] = {"background": data.coarse_background, **method.settings}
     if method.takes("backend"):
-        arguments["backend"] = load_backend(method.config.backend)
+        arguments["backend"] = backend
     if method.takes("options"):
         arguments["options"] = method.config.refine
     if method.takes("seed"):
@@ -180,7 +182,10 @@ def _attempt(job: CellJob) -> str:
 
 
 def _fill(job: CellJob) -> None:
-    method = build_method(job.method, job.data, job.seed)
+    config = job.method.config
+    backend = load_backend(config.backend) if job.method.takes("backend") else None
+    method = build_method(job.method, job.data, job.seed, backend)
+    cache = open_cache(config.engine.embedding_cache_gb)
     counted: list[tuple[str, PairCounts]] = []
     seconds: list[float] = []
     maps: dict[str, LabelMap] = {}
@@ -188,9 +193,12 @@ def _fill(job: CellJob) -> None:
         image, coarse, target = read_sample(sample, job.data)
         if not seconds:
             method(image, coarse)
-        start = time.perf_counter()
+            if backend is not None and _keeps_embeddings(config.engine, backend):
+                remember(backend, config.backend, cache)
+        start, balance = time.perf_counter(), cache.balance
         labels = method(image, coarse)
-        seconds.append(time.perf_counter() - start)
+        # Which cell encodes a picture and which remembers it must not show in the table.
+        seconds.append(time.perf_counter() - start + cache.balance - balance)
         height, width = target.shape
         widths = Widths(boundary_width((height, width), BOUNDARY_RATIO))
         counted.append((sample.name, count_pairs(labels, prepare_target(target, widths))))
@@ -210,6 +218,11 @@ def _fill(job: CellJob) -> None:
     np.savez_compressed(buffer, **arrays)
     write_atomic(job.path.with_suffix(".npz"), buffer.getvalue())
     write_atomic(job.path, json.dumps(found).encode())
+
+
+def _keeps_embeddings(engine: EngineOptions, backend: Backend) -> bool:
+    when = engine.embedding_cache
+    return when == "always" or (when == "sweeps" and on_cpu(backend))
 
 
 def read_cell(path: Path, *, cached: bool = False) -> Cell:

@@ -6,7 +6,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -28,6 +28,11 @@ class EngineOptions:
         overlay: folder for before/after pictures; None draws none.
         confidence: folder for 8-bit confidence maps; None writes none.
         manifest: CSV or Parquet table of pairs, in place of two folders.
+        embedding_cache: when encoded pictures are kept in the user cache directory for the next run
+            with the same model: in "sweeps" (``uosam bench`` and ``uosam ablate``) on the CPU,
+            "always" or "never"; a segmenter without a network keeps none.
+        embedding_cache_gb: size of all of them together, in GB of 10 ** 9 bytes, above 0; a
+            picture of SAM takes 0.004.
     """
 
     workers: int = 1
@@ -35,15 +40,27 @@ class EngineOptions:
     overlay: str | None = None
     confidence: str | None = None
     manifest: str | None = None
+    embedding_cache: Literal["sweeps", "always", "never"] = "sweeps"
+    embedding_cache_gb: float = 4.0
 
     def __post_init__(self) -> None:
         """Check ranges.
 
         Raises:
-            ConfigError: ``workers`` is below 1.
+            ConfigError: ``workers`` is below 1, ``embedding_cache`` is unknown or its size not
+                above 0.
         """
         if self.workers < 1:
             raise ConfigError(f"engine.workers must be at least 1, got {self.workers}")
+        if self.embedding_cache not in ("sweeps", "always", "never"):
+            raise ConfigError(
+                "engine.embedding_cache must be sweeps, always or never, "
+                f"got {self.embedding_cache!r}"
+            )
+        if not self.embedding_cache_gb > 0:
+            raise ConfigError(
+                f"engine.embedding_cache_gb must be above 0, got {self.embedding_cache_gb}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

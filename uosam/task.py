@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from uosam.backends import BackendOptions, load_backend
-from uosam.config import Config
+from uosam.backends.embedding_cache import open_cache, remember
+from uosam.config import Config, EngineOptions
 from uosam.errors import InputError, UosamError
 from uosam.io.atomic import write_atomic
 from uosam.io.codecs import encode_labels, read_with
@@ -58,12 +59,14 @@ class Outcome:
 
 
 @lru_cache(maxsize=1)
-def _backend(options: BackendOptions, workers: int) -> Backend:
+def _backend(options: BackendOptions, engine: EngineOptions) -> Backend:
     """Build the model once in the process that uses it."""
     backend = load_backend(options)
     torch = sys.modules.get("torch")
-    if torch is not None and workers > 1:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
+    if torch is not None and engine.workers > 1:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // engine.workers))
+    if engine.embedding_cache == "always":
+        remember(backend, options, open_cache(engine.embedding_cache_gb))
     return backend
 
 
@@ -71,7 +74,7 @@ def refine_one(job: Job, sample: Sample, done: Row | None) -> Outcome:
     """Refine one sample, or tell why not; only a model that does not load ends the run."""
     if done is not None and _is_good(job, sample, done):
         return Outcome(row=done, skipped=True)
-    backend = _backend(job.config.backend, job.config.engine.workers)
+    backend = _backend(job.config.backend, job.config.engine)
     try:
         return _refine_sample(job, sample, backend)
     except Exception as error:  # also the unforeseen: thousands of others wait

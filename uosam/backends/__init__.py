@@ -35,6 +35,8 @@ class BackendOptions:
         precision: arithmetic of the encoder and decoder; bfloat16 on request, never float16,
             which overflows in vit_h and MobileSAM.
         batch_size: prompts decoded at a time; halved on out-of-memory.
+        compile: let ``torch.compile`` work on the image encoder at the first picture, which takes
+            minutes. It has gained nothing on CPUs and was not measured elsewhere; only SAM models.
     """
 
     name: str = "graphcut"
@@ -42,6 +44,7 @@ class BackendOptions:
     device: str = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
     batch_size: int = 64
+    compile: bool = False
 
     def __post_init__(self) -> None:
         """Check ranges.

@@ -33,6 +33,7 @@ from uosam.backends.batching import (
 )
 from uosam.backends.checkpoints import find_checkpoint, load_weights, read_state_dict
 from uosam.backends.device import choose_device, out_of_memory
+from uosam.backends.encoders import speed_up
 from uosam.backends.tiny_vit import build_sam_vit_t
 from uosam.errors import BackendError, InputError, unknown
 from uosam.structures import Embedding, Image, Prompts, Proposals
@@ -53,7 +54,8 @@ def load(options: BackendOptions) -> SamBackend:
 
     Raises:
         ConfigError: the name is not a SAM model.
-        BackendError: the file is missing, damaged or of another model, or the device is not there.
+        BackendError: the file is missing, damaged or of another model, the device is not there, or
+            there is no compiler where ``options.compile`` asks for one.
     """
     if options.name not in BUILDERS:
         raise unknown("SAM model", options.name, BUILDERS)
@@ -65,8 +67,10 @@ def load(options: BackendOptions) -> SamBackend:
     # The only tensors that are not in a file; on the meta device they have no values yet.
     sam.pixel_mean = torch.tensor(_PIXEL_MEAN).view(-1, 1, 1)
     sam.pixel_std = torch.tensor(_PIXEL_STD).view(-1, 1, 1)
+    sam.to(device).eval()
+    speed_up(sam.image_encoder, device, compiled=options.compile)
     return SamBackend(
-        sam=sam.to(device).eval(),
+        sam=sam,
         device=device,
         autocast=options.precision == "bfloat16",
         batch_size=options.batch_size,
@@ -112,7 +116,9 @@ class SamBackend:
         pixels = torch.from_numpy(np.array(resized)).to(self.device).permute(2, 0, 1)[None]
         try:
             with self._precision():
-                tensor = self.sam.image_encoder(self.sam.preprocess(pixels)).float()
+                # Padding takes the channels out of their place, where convolutions want them.
+                square = self.sam.preprocess(pixels).contiguous(memory_format=torch.channels_last)
+                tensor = self.sam.image_encoder(square).float()
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise

@@ -209,7 +209,8 @@ class _WindowAttention(nn.Module):
         qkv = self.qkv(self.norm(tokens)).view(batch, count, self.heads, 3, -1)
         query, key, value = qkv.permute(3, 0, 2, 1, 4).unbind()
         bias = self.attention_biases[:, self._distances()].to(query.dtype)
-        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        # With its first axis written out; without, torch takes the slow path on a CPU.
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias[None])
         merged: torch.Tensor = self.proj(attended.transpose(1, 2).reshape(batch, count, width))
         return merged
 

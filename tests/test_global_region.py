@@ -13,9 +13,9 @@ from hypothesis.extra.numpy import arrays
 from tests.conftest import Scene
 from tests.fakes import FakeBackend
 from uosam.errors import ConfigError, InputError
-from uosam.global_region import GlobalRegionOptions, propose, refine_global, vote
+from uosam.global_region import GlobalRegionOptions, propose, refine_global, search, vote
 from uosam.labels import iou
-from uosam.proposals import grid_points, inside, near_boundaries, suppress
+from uosam.proposals import SURE, grid_points, inside, near_boundaries, suppress
 
 PLAIN = GlobalRegionOptions(grid=4, min_purity=0.0, protect=False)
 
@@ -183,3 +183,23 @@ def test_the_band_asks_less_and_changes_as_much(scene: Scene) -> None:
         asked[seeds] = Counting.asked
     assert asked["band"] < 0.8 * asked["grid"]
     assert (results["band"] == results["grid"]).mean() > 0.999
+
+
+def test_points_that_a_proposal_explains_are_passed_over(scene: Scene) -> None:
+    backend = FakeBackend()
+    embedding = backend.embed(scene.image[:60])  # 7.5 cells: the grid has a margin
+    found = search(embedding, backend, PLAIN)
+    disc, box, blue = [26, 30], [70, 30], [5, 5]
+    found.ask(np.array([disc], np.float32))
+    assert not found.sure[:2].any()
+    again = np.array([[30, 28], box, [68, 40]], np.float32)
+    found.ask(again, skip_explained=True)
+    assert found.asked == 3  # the points of a batch do not know of each other
+    found.ask(np.array([disc, box, blue], np.float32), skip_explained=True)
+    assert found.asked == 4
+    # The fake is sure with 10, but for cells on the outline, which hold some of both sides.
+    assert SURE < 10
+    found.ask(np.array([[11, 30]], np.float32), skip_explained=True)
+    assert found.asked == 5
+    found.ask(np.array([disc], np.float32))
+    assert found.asked == 6

@@ -25,8 +25,9 @@ class GlobalRegionOptions:
 
     Attributes:
         grid: points along each side of the picture; 0 leaves the stage out.
-        seeds: "grid" asks for all points; "band" for those within a cell of a boundary between
-            labels and a sparse grid, then for those inside what the vote changed.
+        seeds: "grid" asks for all points; "band" for a sparse grid and those within a cell of a
+            boundary between labels, then for those inside what the vote changed, but not for
+            points that a proposal is sure to hold.
         min_score: least estimate of a proposal's IoU, in [0, 1].
         min_stability: least stability of a proposal, in [0, 1].
         max_overlap: of two proposals whose IoU is above this, only the better scored votes.
@@ -144,7 +145,8 @@ def _search_and_vote(
 
     In the band, only proposals across a boundary can change a label, and only proposals inside
     what they changed can take that back. So the band is asked first, then the points inside
-    what flipped, until nothing new flips.
+    what flipped, until nothing new flips. Points that lie deep in a proposal already found are
+    passed over, beginning with those in proposals of the sparse grid.
     """
     points = grid_points(labels.shape, options.grid)
     if options.seeds == "grid":
@@ -155,7 +157,7 @@ def _search_and_vote(
     turn = near_boundaries(labels, options.grid)
     voted = labels
     for _ in range(_ROUNDS):
-        found.ask(points[turn])
+        found.ask(points[turn], skip_explained=True)
         waiting &= ~turn
         voted = vote(labels, found.best(options.max_overlap)[0], options, background)
         turn = waiting & inside(points, voted != labels)

@@ -10,11 +10,24 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from uosam.structures import IGNORE, Backend, Embedding, Floats, LabelMap, Mask, Masks, Prompts
+from uosam.structures import (
+    IGNORE,
+    LOGIT_SCALE,
+    Backend,
+    Embedding,
+    Floats,
+    LabelMap,
+    Mask,
+    Masks,
+    Prompts,
+    Proposals,
+)
 
 _BATCH = 64  # points asked at a time
 SAFETY = 8
 """Points along each side of the sparse grid that is asked wherever the boundaries lie."""
+SURE = 8.5
+"""Logit beyond which a place is explained by a proposal, as in TinySAM (arXiv 2312.13789)."""
 
 
 def grid_points(image_hw: tuple[int, int], side: int) -> Floats:
@@ -104,6 +117,7 @@ class Search:
         min_stability: least stability of a proposal.
         min_area: smallest proposal, as a share of the picture.
         asked: number of points asked.
+        sure: (4h, 4w) where a proposal that was kept has a logit above ``SURE``.
     """
 
     embedding: Embedding
@@ -112,27 +126,53 @@ class Search:
     min_stability: float
     min_area: float
     asked: int = 0
+    sure: NDArray[np.bool_] = field(init=False)
     _found: dict[bytes, tuple[float, NDArray[np.bool_], NDArray[np.uint8]]] = field(
         default_factory=dict
     )
 
-    def ask(self, points: Floats) -> None:
-        """Decode what lies under (P, 2) points x, y and remember what passes the thresholds."""
-        self.asked += len(points)
-        for prompts in point_prompts(points):
-            answers = self.backend.decode(
-                self.embedding,
-                prompts,
-                min_score=self.min_score,
-                min_stability=self.min_stability,
-            )
-            for mask, logits, score in zip(
-                answers.masks, answers.logits > 0, answers.scores.tolist(), strict=True
-            ):
-                key = logits.tobytes()
-                again = key in self._found and self._found[key][0] >= score
-                if not again and np.count_nonzero(mask) >= self.min_area * mask.size:
-                    self._found[key] = score, logits, np.packbits(mask)
+    def __post_init__(self) -> None:
+        """Begin with nothing explained."""
+        self.sure = np.zeros(self.embedding.logits_hw, bool)
+
+    def ask(self, points: Floats, *, skip_explained: bool = False) -> None:
+        """Decode what lies under points and remember what passes the thresholds.
+
+        Args:
+            points: (P, 2) x, y in pixels.
+            skip_explained: whether to leave out points where ``sure`` holds when their turn comes.
+        """
+        for start in range(0, len(points), _BATCH):
+            batch = points[start : start + _BATCH]
+            if skip_explained:
+                batch = batch[~self._explained(batch)]
+            self.asked += len(batch)
+            for prompts in point_prompts(batch):
+                self._keep(
+                    self.backend.decode(
+                        self.embedding,
+                        prompts,
+                        min_score=self.min_score,
+                        min_stability=self.min_stability,
+                    )
+                )
+
+    def _explained(self, points: Floats) -> NDArray[np.bool_]:
+        """Look (P, 2) points up in ``sure``; (P,)."""
+        size = np.array(self.embedding.image_hw[::-1])
+        cells = np.array(self.embedding.extent[::-1]) * LOGIT_SCALE
+        return inside((points + 0.5) / size * cells - 0.5, self.sure)
+
+    def _keep(self, answers: Proposals) -> None:
+        for mask, logits, score in zip(
+            answers.masks, answers.logits, answers.scores.tolist(), strict=True
+        ):
+            shape = logits > 0
+            key = shape.tobytes()
+            again = key in self._found and self._found[key][0] >= score
+            if not again and np.count_nonzero(mask) >= self.min_area * mask.size:
+                self._found[key] = score, shape, np.packbits(mask)
+                self.sure |= logits > SURE
 
     def best(self, max_overlap: float) -> tuple[Masks, Floats]:
         """Return (M, H, W) proposals and (M,) scores after suppression, best first."""

@@ -5,8 +5,9 @@ import pytest
 import torch
 from small_sam import build_small_sam, make_prompts, picture
 
+from uosam.backends import sam as sam_backend
 from uosam.backends.absorbed import AbsorbedDecoder
-from uosam.backends.batching import rows_of_equal_points, stability
+from uosam.backends.batching import enlarge_padded, rows_of_equal_points, stability
 from uosam.backends.device import out_of_memory
 from uosam.backends.sam import SamBackend
 from uosam.errors import BackendError
@@ -89,13 +90,26 @@ def test_thresholds_drop_masks_and_keep_rows_apart(backend, embedding):
 
 
 def test_dropped_masks_are_not_enlarged(backend, embedding, monkeypatch):
-    monkeypatch.setattr(
-        type(backend.sam), "postprocess_masks", lambda *args: pytest.fail("a mask was enlarged")
-    )
-    nothing = backend.decode(embedding, make_prompts(3), min_score=1.1)
-    assert nothing.masks.shape == (0, 60, 90)
-    assert nothing.logits.shape == (0, 256, 256)
-    assert len(nothing) == len(nothing.row) == 0
+    monkeypatch.setattr(sam_backend, "enlarge_padded", lambda *_: pytest.fail("enlarged"))
+    for limits in ({"min_score": 1.1}, {"min_stability": 1.1}):
+        nothing = backend.decode(embedding, make_prompts(3), **limits)
+        assert nothing.masks.shape == (0, 60, 90)
+        assert nothing.logits.shape == (0, 256, 256)
+        assert len(nothing) == len(nothing.row) == 0
+
+
+@pytest.mark.parametrize("hw", [(60, 90), (91, 60), (3, 200), (1, 1), (768, 1024), (1500, 2000)])
+def test_masks_are_enlarged_as_the_published_model_does(sam, hw):
+    generator = torch.Generator().manual_seed(3)
+    logits = 5 * torch.randn(3, 1, 32, 32, generator=generator)
+    logits = torch.nn.functional.interpolate(logits, (256, 256), mode="bicubic")
+    covered = tuple(max(1, int(1024 * side / max(hw) + 0.5)) for side in hw)
+    expected = sam.postprocess_masks(logits, covered, hw)
+    enlarged = enlarge_padded(logits, 1024, covered, hw)
+    torch.testing.assert_close(enlarged, expected, atol=1e-3, rtol=0)
+    assert ((enlarged > 0) == (expected > 0)).float().mean() > 0.99999
+    elsewhere = enlarge_padded(logits.to("meta"), 1024, covered, hw)
+    assert elsewhere.shape == expected.shape
 
 
 def test_no_rows_give_no_masks(backend, embedding):

@@ -28,6 +28,7 @@ from uosam.backends.batching import (
     check_image,
     check_mask_prompts,
     decode_in_batches,
+    enlarge_padded,
     keep_and_enlarge,
     real_points,
 )
@@ -207,7 +208,7 @@ class SamBackend:
             logits,
             scores,
             rows[left.cpu().numpy()],
-            lambda some: self.sam.postprocess_masks(some, input_hw, embedding.image_hw),
+            lambda some: enlarge_padded(some, self._side, input_hw, embedding.image_hw),
             covered=(input_hw[0] / self._side, input_hw[1] / self._side),
             image_hw=embedding.image_hw,
             min_score=min_score,

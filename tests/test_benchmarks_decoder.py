@@ -1,0 +1,23 @@
+"""The comparison of networks runs on small ones, and its rows hold both sides."""
+
+import pytest
+from small_sam import build_small_sam
+
+from benchmarks import decoder
+
+
+@pytest.mark.parametrize(
+    ("part", "precision"), [*((part, "float32") for part in decoder.PARTS), ("decoder", "bfloat16")]
+)
+def test_a_row_holds_both_sides(monkeypatch, part, precision):
+    monkeypatch.setattr(decoder, "BUILDERS", {"small": build_small_sam})
+    monkeypatch.setattr(decoder, "BATCHES", (1, 2))
+    monkeypatch.setattr(decoder, "MASKED", 1)
+    monkeypatch.setattr(decoder, "_SECONDS", 0.0)
+    row = decoder.measure(part, "small", precision)
+    assert {"commit", "cpu", "torch", "threads", "model", "precision"} <= set(row)
+    for entry in row["result"]:
+        assert entry["ratio"] > 0
+        assert entry["package"]["ms"] > 0
+        if precision == "float32":
+            assert entry["sign_flips"] == 0

@@ -57,7 +57,7 @@ def test_rows_are_answered_as_by_the_package(tiny, points, boxes, masks):
         elif points:
             all_points.append(torch.zeros(2, 1, 2))
             all_labels.append(torch.full((2, 1), -1))
-        mine = encode_points(tiny, torch.cat(all_points, 1), torch.cat(all_labels, 1))
+        mine = encode_points(tiny, torch.cat(all_points, 1), torch.cat(all_labels, 1), SIDE)
         places = encoder.get_dense_pe().expand(2, -1, -1, -1)
         actual = decode_rows(tiny, features.expand(2, -1, -1, -1), places, mine, logits)
     for mine, theirs in zip(actual, expected, strict=True):
@@ -101,8 +101,6 @@ def test_crops_and_their_rows_agree(training_data):
             # What is asked for is what the coarse mask is of.
             assert iou(target.numpy(), mask.numpy()) > 0.15
             assert not (target & ~batch.inside[row // 2][::2, ::2]).any()
-        # The square has 512 / 8 cells a side; a crop fills 96 / 8 of them.
-        assert ((batch.corners >= 0) & (batch.corners <= 52)).all()
 
 
 def test_ignored_ids_count_for_nothing(training_data):
@@ -293,3 +291,16 @@ def test_what_a_crop_does_not_know_teaches_nothing(training_data):
 def test_options_are_checked(field, value):
     with pytest.raises(ConfigError, match=f"train.{field} must be"):
         TrainOptions(**{field: value})
+
+
+def test_a_class_of_specks_is_one_object():
+    labels = np.zeros((128, 128), np.int32)
+    for top in range(8, 120, 28):
+        for left in range(8, 120, 28):
+            labels[top : top + 16, left : left + 16] = 1
+    found = [
+        pair
+        for seed in range(6)
+        for pair in draw_objects((labels, labels), np.random.default_rng(seed), 4, 4)
+    ]
+    assert any(np.array_equal(target, labels == 1) for target, _ in found)

@@ -21,10 +21,7 @@ from uosam.training.prompting import (
     mask_prompt,
 )
 
-SQUARE = 512
-"""Side of the network's square, in which crops have their place."""
-
-_CELL = 8  # pixels to a cell of the embedding
+_SQUARE = 512  # side of the network's own square
 _STRIDE = 32  # of the USS networks whose masks are imitated
 
 
@@ -37,7 +34,6 @@ class Batch:
         images: (P, S, S, 3) uint8.
         inside: (P, S, S) where the picture is; what lies beyond its edge is padding.
         known: (P, S/2, S/2) 1 where ground truth counts, else 0.
-        corners: (P, 2) row and column of each crop's first cell in the network's grid.
         targets: (PK, S/2, S/2) uint8, share of the object times 255.
         points: (PK, N, 2) x, y in pixels of the crop.
         labels: (PK, N) as in ``draw_points``.
@@ -49,7 +45,6 @@ class Batch:
     images: torch.Tensor
     inside: torch.Tensor
     known: torch.Tensor
-    corners: torch.Tensor
     targets: torch.Tensor
     points: torch.Tensor
     labels: torch.Tensor
@@ -75,17 +70,16 @@ class Batches(Dataset[Batch]):
         amount = options.final_pictures if last else options.pictures
         crops = [self._crop(step, index, side, pattern) for index in range(amount)]
         columns = list(zip(*crops, strict=True))
-        stacked = [torch.from_numpy(np.stack(column)) for column in columns[:4]]
-        rows = [torch.from_numpy(np.concatenate(column)) for column in columns[4:7]]
-        masks = torch.from_numpy(np.concatenate(columns[7])) if pattern.mask else None
-        images, inside, known, corners = stacked
+        stacked = [torch.from_numpy(np.stack(column)) for column in columns[:3]]
+        rows = [torch.from_numpy(np.concatenate(column)) for column in columns[3:6]]
+        masks = torch.from_numpy(np.concatenate(columns[6])) if pattern.mask else None
+        images, inside, known = stacked
         targets, points, labels = rows
         return Batch(
             step=step,
             images=images,
             inside=inside,
             known=known,
-            corners=corners,
             targets=targets,
             points=points,
             labels=labels,
@@ -117,7 +111,7 @@ class Batches(Dataset[Batch]):
             targets.append(_pad_half(255 * target.astype(np.float32), side, 0).astype(np.uint8))
             if pattern.mask:
                 prompt = mask_prompt(
-                    coarse, generator, options.mask_strength, options.mask_reach * SQUARE
+                    coarse, generator, options.mask_strength, options.mask_reach * _SQUARE
                 )
                 masks.append(_pad(prompt, side // 2, -options.mask_strength))
         padded = np.zeros((side, side, 3), np.uint8)
@@ -125,14 +119,10 @@ class Batches(Dataset[Batch]):
         inside = np.zeros((side, side), bool)
         inside[: valid[0], : valid[1]] = True
         known = _pad_half((maps[0] != IGNORE).astype(np.float32), side, 0)
-        # Whole pictures lie at the upper left of the square, parts of them anywhere.
-        room = (SQUARE - side) // _CELL
-        corner = generator.integers(0, room + 1, 2)
         return (
             padded,
             inside,
             (known > 0.5).astype(np.uint8),
-            corner.astype(np.int64),
             np.stack(targets),
             np.stack(points),
             np.stack(labels),

@@ -1,8 +1,7 @@
 """SAM's mask decoder, batched over pictures and prompts, with gradients.
 
-The package's ``MaskDecoder`` answers prompts about one picture. Here every row has a picture of its
-own and a window of the position grid of its own, so that crops sit in the network's square where
-they were cut out. The weights are the package's; a test holds the answers to the package's own.
+The package's ``MaskDecoder`` answers prompts about one picture; here every row has a picture of its
+own. The weights are the package's; a test holds the answers to the package's own.
 """
 
 from __future__ import annotations
@@ -12,16 +11,17 @@ import torch.nn.functional as F
 from segment_anything.modeling import Sam
 
 
-def encode_points(sam: Sam, points: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def encode_points(sam: Sam, points: torch.Tensor, labels: torch.Tensor, side: int) -> torch.Tensor:
     """Embed points and box corners: (B, N, 2) x, y and (B, N) labels to (B, N, C).
 
     Args:
         sam: the network.
-        points: pixel centres in the network's square.
+        points: pixel centres of the crop.
         labels: 1 inside, 0 outside, -1 "not a point", 2 and 3 first and second box corner.
+        side: of the crop in pixels; places are relative to it.
     """
     encoder = sam.prompt_encoder
-    placed = encoder.pe_layer.forward_with_coords(points + 0.5, encoder.input_image_size)
+    placed = encoder.pe_layer.forward_with_coords(points + 0.5, (side, side))
     kinds = torch.cat(
         [
             encoder.not_a_point_embed.weight,
@@ -44,7 +44,7 @@ def decode_rows(
     Args:
         sam: the network.
         features: (B, C, h, w) embedding of each row's crop.
-        places: (B, C, h, w) position encoding of each row's window.
+        places: (B, C, h, w) position encoding of the cells.
         sparse: (B, N, C) from ``encode_points``.
         masks: (B, 4h, 4w) mask prompts, or None.
 

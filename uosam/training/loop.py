@@ -220,7 +220,6 @@ def _load_batches(
             field.name: value.to(device, non_blocking=True)
             for field in fields(Batch)
             if isinstance(value := getattr(batch, field.name), torch.Tensor)
-            and field.name != "corners"
         }
         yield replace(batch, **moved)
 

@@ -114,8 +114,8 @@ def _from_coarse_map(
         if len(pairs) >= amount or not _of_good_size(mask):
             continue
         parts = components(mask, round(_LEAST_PART * np.count_nonzero(mask)))
-        # Specks stay with the largest part, as the refiner has it.
-        parts[0] = mask & ~np.any(parts[1:], axis=0)
+        # Specks stay with the largest part, as the refiner has it; a class of specks is one object.
+        parts = [mask & ~np.any(parts[1:], axis=0), *parts[1:]] if len(parts) > 1 else [mask]
         index = int(generator.integers(len(parts)))
         nearest = labels == label
         if len(parts) > 1:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from segment_anything.modeling import Sam
 
-from uosam.training.batches import SQUARE, Batch
+from uosam.training.batches import Batch
 from uosam.training.decoding import decode_rows, encode_points
 from uosam.training.objective import Loss, objective
 
@@ -34,15 +34,17 @@ def run_step(
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
         features = sam.image_encoder(normalise(sam, batch))
     features = features.repeat_interleave(rows, 0)
-    places = _windows(sam, batch.corners, features.shape[-2:]).repeat_interleave(rows, 0)
-    stride = SQUARE // sam.prompt_encoder.image_embedding_size[0]
-    offsets = (batch.corners.flip(1) * stride).repeat_interleave(rows, 0)[:, None]
-    points, labels, masks = batch.points + offsets, batch.labels, batch.masks
+    # Places are relative to the crop: taught anywhere in the square, position codes took many times
+    # as long to be understood.
+    places = sam.prompt_encoder.pe_layer(tuple(features.shape[-2:]))[None]
+    places = places.expand(len(features), -1, -1, -1)
+    points, labels, masks = batch.points, batch.labels, batch.masks
+    side = batch.images.shape[1]
 
     def answer(
         points: torch.Tensor, labels: torch.Tensor, masks: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        sparse = encode_points(sam, points, labels)
+        sparse = encode_points(sam, points, labels, side)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
             return decode_rows(sam, features, places, sparse, masks)
 
@@ -56,7 +58,7 @@ def run_step(
     often = _CORRECT_MASK if batch.pattern.mask else _CORRECT
     if torch.rand((), generator=generator).item() < often:
         where, inside = correction(masks, targets, known, generator)
-        points = torch.cat([where[:, None] + offsets, points], dim=1)
+        points = torch.cat([where[:, None], points], dim=1)
         labels = torch.cat([inside[:, None], labels], dim=1)
     logits, scores = answer(points, labels, masks)
     return first, objective(logits, scores, targets, known, ambiguous=False)
@@ -68,14 +70,6 @@ def normalise(sam: Sam, batch: Batch) -> torch.Tensor:
     scaled = (pixels - sam.pixel_mean) / sam.pixel_std * batch.inside[:, None]
     ordered: torch.Tensor = scaled.contiguous(memory_format=torch.channels_last)
     return ordered
-
-
-def _windows(sam: Sam, corners: torch.Tensor, hw: torch.Size) -> torch.Tensor:
-    """Cut every crop's window out of the position encoding of the square: (P, C, h, w)."""
-    grid = sam.prompt_encoder.get_dense_pe()[0]
-    return torch.stack(
-        [grid[:, row : row + hw[0], col : col + hw[1]] for row, col in corners.tolist()]
-    )
 
 
 def correction(

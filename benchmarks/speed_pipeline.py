@@ -50,8 +50,10 @@ def pipeline(
         pictures: of ``PICTURES``, how many; the published procedure takes ten minutes for each.
         repeats: timed runs of the quick procedures after a warm-up; the slow ones run once.
         grid: points along a side of ours, of which those in the band are asked.
-        script_grid: points along a side of the published search; below 64 the row says which
-            share of its prompts was decoded, and its ratios are of that share.
+        script_grid: points along a side of the published searches. Below 64 a share of their
+            prompts is decoded, in batches of the same size; ``measured_share`` says which, and
+            ``seconds_whole``, which the ratios are of, takes all but the encodings times its
+            inverse.
     """
     rates = _rates()
     rows = []
@@ -135,7 +137,16 @@ class _Picture:
             "ssa": self.run("ssa", grid=script_grid),
             "script": self.run("script", grid=script_grid),
         }
-        _complete_script(rows["script"], objects, reload, flop)
+        search = _FULL_GRID**2
+        crops = 4 * (_FULL_GRID // 2) ** 2
+        for name, row in rows.items():
+            _scale(row, {"script": 2 * objects + search + crops, "ssa": search}.get(name))
+        script = rows["script"]
+        script["tflop"] = (2 * objects + 5) * flop["encode"] + (
+            2 * objects + search + crops
+        ) * flop["point"]
+        script["reloads"] = objects + 1
+        script["seconds_with_reloads"] = script["seconds_whole"] + script["reloads"] * reload
         agreement = {
             "band_as_grid": _equal(ours, every),
             "grid_prompts": every["prompts"],
@@ -143,13 +154,12 @@ class _Picture:
         }
         for row in rows.values():
             del row["labels"]
-            row["times_faster"] = rows["script"]["seconds"] / row["seconds"]
-            row["times_faster_than_reloading"] = (
-                rows["script"]["seconds_with_reloads"] / row["seconds"]
-            )
+            seconds = row["seconds_whole"]
+            row["times_faster"] = script["seconds_whole"] / seconds
+            row["times_faster_than_reloading"] = script["seconds_with_reloads"] / seconds
             if "tflop" in row:
                 row["floor_seconds"] = row["tflop"] * 1e3 / rates[row["precision"]]
-                row["times_floor"] = row["seconds"] / row["floor_seconds"]
+                row["times_floor"] = seconds / row["floor_seconds"]
         return {
             "name": self.name,
             "hw": image.shape[:2],
@@ -159,15 +169,12 @@ class _Picture:
         }
 
 
-def _complete_script(
-    row: dict[str, Any], objects: int, reload: float, flop: dict[str, float]
-) -> None:
-    """Add arithmetic, reloads and the share of its prompts that was decoded."""
-    row["tflop"] = (2 * objects + 5) * flop["encode"] + row["prompts"] * flop["point"]
-    row["reloads"] = objects + 1
-    row["seconds_with_reloads"] = row["seconds"] + row["reloads"] * reload
-    whole = 2 * objects + _FULL_GRID**2 + 4 * (_FULL_GRID // 2) ** 2
-    row["measured_share"] = row["prompts"] / whole
+def _scale(row: dict[str, Any], whole: int | None) -> None:
+    """Say which share of the ``whole`` prompts was decoded, and scale the time to all of them."""
+    share = row["prompts"] / whole if whole else 1.0
+    encode = row["stages"].get("encode", 0.0)
+    row["measured_share"] = share
+    row["seconds_whole"] = encode + (row["seconds"] - encode) / share
 
 
 def _equal(first: dict[str, Any], second: dict[str, Any]) -> float:

@@ -45,7 +45,14 @@ def test_a_row_compares_the_procedures(capsys: pytest.CaptureFixture[str]) -> No
     (row,) = result["pictures"]
     assert row["objects"] == 3
     procedures = row["procedures"]
-    assert set(procedures) == {"script", "uosam", "uosam_bfloat16", "samrefiner", "ssa"}
+    assert set(procedures) == {
+        "script",
+        "uosam",
+        "uosam_bfloat16",
+        "uosam_band",
+        "samrefiner",
+        "ssa",
+    }
     script = procedures["script"]
     assert script["prompts"] == 2 * 3 + 4 + 4
     assert script["measured_share"] == 14 / (6 + 8192)

@@ -1,6 +1,6 @@
 """Speed of SAM's networks here against the segment-anything package's own, on seeded weights.
 
-``python -m benchmarks.decoder decoder --model vit_b --precision bfloat16`` times single points and
+``python -m benchmarks.decoder decoder --model vit_t --precision bfloat16`` times single points and
 batches of them, ``... encoder`` one picture, ``... enlarge`` the way from logits to masks. All say
 first how far apart both sides are, print what they found and append a row with commit, versions and
 machine to ``benchmarks/results/decoder.jsonl``.
@@ -13,7 +13,7 @@ import copy
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -28,17 +28,16 @@ from uosam.backends.sam import BUILDERS
 
 RESULTS = Path(__file__).parent / "results" / "decoder.jsonl"
 BATCHES = (1, 4, 8, 64)
-MASKED = 8
-"""Prompts with a mask; the others are single points."""
+MASKED = 8  # this batch is also timed with a mask to each point
 
 PASSING = (1.0, 0.5, 0.0)
 """Shares of prompts of which a mask passes the score test."""
 
-_SECONDS = 1.0  # for one entry, after the first run; at least two runs
+_SECONDS = 1.0  # for one entry at least, and two runs at least
 
 
-def decoder(model: str, precision: str) -> list[dict[str, Any]]:
-    """Time single-point prompts without and with a mask prompt, three masks each."""
+def decoder(model: str, precision: str, batches: Sequence[int] = BATCHES) -> list[dict[str, Any]]:
+    """Time prompts of a point each, asking for three masks; vit_t has the decoder of vit_b to h."""
     sam = build_lively(model)
     grid, width = sam.prompt_encoder.image_embedding_size, sam.prompt_encoder.embed_dim
     features = torch.randn(1, width, *grid)
@@ -46,7 +45,10 @@ def decoder(model: str, precision: str) -> list[dict[str, Any]]:
     picture = ours.prepare(features)
     shared = {"once_per_picture_ms": 1e3 * least(lambda: ours.prepare(features))["seconds"]}
     rows = []
-    for count, masked in [(count, False) for count in BATCHES] + [(MASKED, True)]:
+    for count, masked in [
+        *((n, False) for n in batches),
+        *((n, True) for n in batches if n == MASKED),
+    ]:
         sparse, dense = sam.prompt_encoder(
             points=(torch.rand(count, 1, 2) * 1024, torch.ones(count, 1)),
             boxes=None,
@@ -155,8 +157,7 @@ def difference(ours: torch.Tensor, package: torch.Tensor) -> dict[str, Any]:
 
 
 def least(run: Callable[[], Any]) -> dict[str, float]:
-    """Time a function after a warm-up; the least time is the least disturbed one."""
-    run()
+    """Time a function; the least time is the least disturbed one."""
     best, cores, runs, begin = math.inf, 0.0, 0, time.perf_counter()
     while runs < 2 or time.perf_counter() - begin < _SECONDS:
         start, used = time.perf_counter(), time.process_time()
@@ -176,11 +177,15 @@ def per_prompt(taken: dict[str, float], count: int) -> dict[str, float]:
     }
 
 
-PARTS = {"decoder": decoder, "encoder": encoder, "enlarge": enlarge}
+PARTS: dict[str, Callable[..., list[dict[str, Any]]]] = {
+    "decoder": decoder,
+    "encoder": encoder,
+    "enlarge": enlarge,
+}
 
 
 @torch.inference_mode()
-def measure(part: str, model: str, precision: str) -> dict[str, Any]:
+def measure(part: str, model: str, precision: str, **settings: Any) -> dict[str, Any]:
     """Return the row of one part."""
     return {
         "part": part,
@@ -189,7 +194,7 @@ def measure(part: str, model: str, precision: str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "model": model,
         "precision": precision,
-        "result": PARTS[part](model, precision),
+        "result": PARTS[part](model, precision, **settings),
     }
 
 
@@ -198,9 +203,11 @@ def main() -> None:
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--model", choices=BUILDERS, default="vit_b")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--batches", type=int, nargs="+", help="decoder: how many prompts")
     parser.add_argument("--dry-run", action="store_true", help="print, store nothing")
     arguments = parser.parse_args()
-    row = measure(arguments.part, arguments.model, arguments.precision)
+    settings = {"batches": arguments.batches} if arguments.batches else {}
+    row = measure(arguments.part, arguments.model, arguments.precision, **settings)
     print(json.dumps(row["result"], indent=1))
     if not arguments.dry_run:
         with RESULTS.open("a", encoding="utf-8") as file:

@@ -65,12 +65,18 @@ def main() -> None:
         "--script-grid",
         type=int,
         default=64,
-        help="pipeline: points a side of the published search; below 64 the row says so",
+        help="pipeline: points a side of the published search; below 64 the row says so, 0: none",
     )
+    parser.add_argument("--repeats", type=int, default=5, help="pipeline: of what is quick")
     arguments = parser.parse_args()
     part = PARTS[arguments.part]
     if arguments.part == "pipeline":
-        part = partial(part, pictures=arguments.pictures, script_grid=arguments.script_grid)
+        part = partial(
+            part,
+            pictures=arguments.pictures,
+            script_grid=arguments.script_grid,
+            repeats=arguments.repeats,
+        )
     row = {"part": arguments.part, **facts(), "result": part()}
     print(json.dumps(row["result"], indent=1))
     if not arguments.dry_run:

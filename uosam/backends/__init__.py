@@ -15,6 +15,7 @@ from uosam.structures import Backend
 
 BACKENDS = {
     "graphcut": "uosam.backends.graphcut:load",
+    "tiny": "uosam.backends.sam:load",
     "vit_t": "uosam.backends.sam:load",
     "vit_b": "uosam.backends.sam:load",
     "vit_l": "uosam.backends.sam:load",
@@ -81,7 +82,8 @@ def weights_digest(options: BackendOptions) -> str:
     Raises:
         BackendError: the weights file is missing or empty, or the folder is without files.
     """
-    from uosam.backends.checkpoints import MODELS, file_digest, find_checkpoint, folder_digest
+    from uosam.backends.checkpoints import file_digest, find_checkpoint, folder_digest
+    from uosam.backends.models import MODELS
 
     model = MODELS.get(options.name)
     if model is not None and model.file is not None:

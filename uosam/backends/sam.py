@@ -35,6 +35,7 @@ from uosam.backends.batching import (
 from uosam.backends.checkpoints import find_checkpoint, load_weights, read_state_dict
 from uosam.backends.device import choose_device, out_of_memory
 from uosam.backends.encoders import speed_up
+from uosam.backends.tiny import build_sam_tiny
 from uosam.backends.tiny_vit import build_sam_vit_t
 from uosam.errors import BackendError, InputError, unknown
 from uosam.structures import Embedding, Image, Prompts, Proposals
@@ -43,6 +44,7 @@ _PIXEL_MEAN = (123.675, 116.28, 103.53)
 _PIXEL_STD = (58.395, 57.12, 57.375)
 
 BUILDERS: dict[str, Callable[[], Any]] = {
+    "tiny": build_sam_tiny,
     "vit_t": build_sam_vit_t,
     "vit_b": build_sam_vit_b,
     "vit_l": build_sam_vit_l,

@@ -117,7 +117,7 @@ def test_a_run_learns(training_data, tmp_path):
 
 def test_other_settings_do_not_mix(training_data, tmp_path):
     train(training_data, tmp_path, SMALL, validation=None, on_line=print)
-    with pytest.raises(InputError, match=r"other settings \(learning_rate 0.0012 -> 0.1\)"):
+    with pytest.raises(InputError, match=r"other settings \(learning_rate 0.0008 -> 0.1\)"):
         Run(tmp_path, replace(SMALL, learning_rate=0.1))
     assert Run(tmp_path, replace(SMALL, workers=3)).step == 6
 

@@ -52,6 +52,8 @@ MODELS: Mapping[str, Model] = {
             parameters=3_648_984,
             licence="research",
             file="tiny.safetensors",
+            size=7_381_032,
+            sha256="97b33295fc658f0b3b38b7a89dd13a7e3ef89ab95fabd73210c871d1a8afea3c",
             packaged=True,
         ),
         Model(

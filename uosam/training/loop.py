@@ -146,7 +146,7 @@ def learning_rate(step: int, options: TrainOptions) -> float:
 
     >>> options = TrainOptions(steps=100, warmup=10, decay=0.5, learning_rate=1.0)
     >>> [round(learning_rate(step, options), 2) for step in (0, 9, 50, 75, 99)]
-    [0.1, 1.0, 1.0, 0.5, 0.01]
+    [0.1, 1.0, 1.0, 0.51, 0.01]
     """
     rise = min(1.0, (step + 1) / max(1, options.warmup))
     falling = options.steps * options.decay

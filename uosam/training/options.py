@@ -45,21 +45,21 @@ class TrainOptions:
         validate_pictures: pictures of each set in a validation during the run.
     """
 
-    steps: int = 14_000
+    steps: int = 5_000
     side: int = 256
     pictures: int = 8
     prompts: int = 4
     final_side: int = 384
     final_pictures: int = 4
     final_share: float = 0.3
-    learning_rate: float = 1.2e-3
-    warmup: int = 300
-    decay: float = 0.5
+    learning_rate: float = 8e-4
+    warmup: int = 200
+    decay: float = 0.4
     weight_decay: float = 0.05
     average: float = 0.999
     iterate: float = 0.35
-    mask_share: float = 0.6
-    mask_strength: float = 8.0
+    mask_share: float = 0.7
+    mask_strength: float = 2.0
     mask_reach: float = 0.0625
     weights: Mapping[str, float] = field(
         default_factory=lambda: {"bsds": 3.0, "human": 2.5, "camvid": 1.5, "facade": 0.7}
@@ -71,7 +71,7 @@ class TrainOptions:
     device: str = "auto"
     log_every: int = 100
     save_every: int = 500
-    validate_every: int = 2000
+    validate_every: int = 1000
     validate_pictures: int = 4
 
     def __post_init__(self) -> None:

@@ -12,7 +12,7 @@ from benchmarks import decoder
 def test_a_row_holds_both_sides(monkeypatch, part, precision):
     monkeypatch.setattr(decoder, "BUILDERS", {"small": build_small_sam})
     monkeypatch.setattr(decoder, "MASKED", 1)
-    monkeypatch.setattr(decoder, "_SECONDS", 0.0)
+    monkeypatch.setattr(decoder, "_SECONDS", 0.0)  # a single run
     settings = {"batches": (1, 2)} if part == "decoder" else {}
     row = decoder.measure(part, "small", precision, **settings)
     assert {"commit", "cpu", "torch", "threads", "model", "precision"} <= set(row)

@@ -23,7 +23,7 @@ import scipy
 
 import uosam
 from benchmarks.speed_evaluation import evaluation
-from benchmarks.speed_pipeline import pipeline
+from benchmarks.speed_pipeline import ALL, pipeline
 
 RESULTS = Path(__file__).parent / "results" / "speed.jsonl"
 
@@ -65,14 +65,16 @@ def main() -> None:
         "--script-grid",
         type=int,
         default=64,
-        help="pipeline: points a side of the published search; below 64 the row says so, 0: none",
+        help="pipeline: points a side of the published search; below 64 the row says so",
     )
+    parser.add_argument("--only", nargs="+", choices=ALL, default=ALL, help="pipeline: a part")
     parser.add_argument("--repeats", type=int, default=5, help="pipeline: of what is quick")
     arguments = parser.parse_args()
     part = PARTS[arguments.part]
     if arguments.part == "pipeline":
         part = partial(
             part,
+            only=arguments.only,
             pictures=arguments.pictures,
             script_grid=arguments.script_grid,
             repeats=arguments.repeats,

@@ -6,6 +6,7 @@ All take the same pictures, the same seeded weights and all cores; each has a pr
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,12 +35,20 @@ PICTURES = ("astronaut", "coffee")
 GRID = 18
 """Points along a side of our search, 324 in all."""
 
+ALL = ("uosam", "uosam_bfloat16", "uosam_band", "samrefiner", "ssa", "script", "tiny")
+"""What is measured: ours with float32, with bfloat16 and in the band, the rivals, the small SAM."""
+
 _MODEL = "vit_b"
 _FULL_GRID = 64
 
 
 def pipeline(
-    *, pictures: int = 1, repeats: int = 5, grid: int = GRID, script_grid: int = _FULL_GRID
+    *,
+    only: Sequence[str] = ALL,
+    pictures: int = 1,
+    repeats: int = 5,
+    grid: int = GRID,
+    script_grid: int = _FULL_GRID,
 ) -> dict[str, Any]:
     """Time the published procedure, SAMRefiner, SSA's vote and ours.
 
@@ -47,6 +56,7 @@ def pipeline(
     search of the published procedure, and costs what that costs.
 
     Args:
+        only: of ``ALL``; ratios to the published procedure need it in the same run.
         pictures: of ``PICTURES``, how many; the published procedure takes ten minutes for each.
         repeats: timed runs of the quick procedures after a warm-up; the slow ones run once.
         grid: points along a side of ours. All are asked, so that the number is known; the rows of
@@ -54,19 +64,17 @@ def pipeline(
         script_grid: points along a side of the published searches. Below 64 a share of their
             prompts is decoded, in batches of the same size; ``measured_share`` says which, and
             ``seconds_whole``, which the ratios are of, takes all but the encodings times its
-            inverse. 0 leaves published procedure and rivals out: ours alone takes a minute.
+            inverse.
     """
     rates = _rates()
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         checkpoint = _save_seeded(_MODEL, folder)
-        reload = in_process(reload_seconds, checkpoint, _MODEL, 3)
-        flop = in_process(count_script, checkpoint, _MODEL)
         for picture in PICTURES[:pictures]:
             bench = _Picture(name=picture, checkpoint=checkpoint, grid=grid, repeats=repeats)
-            rows.append(bench.compare(script_grid, reload, flop, rates))
-        tiny = _tiny(folder, repeats)
+            rows.append(bench.compare(only, script_grid, rates))
+        tiny = _tiny(folder, repeats) if "tiny" in only else None
     return {
         "gflops": rates,
         "gflops_after": _rates(),
@@ -74,8 +82,6 @@ def pipeline(
         "torch": torch.__version__,
         "model": _MODEL,
         "settings": f"-c sam -s {_points(grid)}",
-        "script_tflop": flop,
-        "reload_seconds": reload,
         "pictures": rows,
         "tiny": tiny,
     }
@@ -120,40 +126,49 @@ class _Picture:
         print(self.name, procedure, precision, f"{row['seconds']:.2f} s", flush=True)
         return row
 
+    def _script(self, grid: int, objects: int) -> dict[str, Any]:
+        """Run the published procedure, count its arithmetic and time its reloads apart."""
+        whole = 2 * objects + _FULL_GRID**2 + 4 * (_FULL_GRID // 2) ** 2
+        row = _scaled(self.run("script", grid=grid), whole)
+        flop = in_process(count_script, self.checkpoint, _MODEL)
+        reload = in_process(reload_seconds, self.checkpoint, _MODEL, 3)
+        return {
+            **row,
+            "tflop": (2 * objects + 5) * flop["encode"] + whole * flop["point"],
+            "reloads": objects + 1,
+            "reload_seconds": reload,
+            "seconds_with_reloads": row["seconds_whole"] + (objects + 1) * reload,
+        }
+
     def compare(
-        self, script_grid: int, reload: float, flop: dict[str, float], rates: dict[str, float]
+        self, only: Sequence[str], script_grid: int, rates: dict[str, float]
     ) -> dict[str, Any]:
-        """Run everything, ours first: should a slow one fail, there is something to look at."""
+        """Run what is asked for, ours first: should a slow one fail, there is something to see."""
         image, coarse = read_example(self.name)
         objects = len(object_masks(coarse, load_config("paper").refine.prompts, 0))
-        changes = (_points(self.grid),)
-        ours = self.run("uosam", self.repeats, changes=changes)
-        lowered = self.run("uosam", self.repeats, "bfloat16", changes=changes)
-        lowered["tflop"] = ours["tflop"]
-        changes += ("global_region.seeds=band",)
-        band = self.run("uosam", 1, changes=changes)
-        rows = {
-            "uosam": ours,
-            "uosam_bfloat16": lowered,
-            "uosam_band": band,
+        points = (_points(self.grid),)
+        band = (*points, "global_region.seeds=band")
+        runs: dict[str, Callable[[], dict[str, Any]]] = {
+            "uosam": lambda: self.run("uosam", self.repeats, changes=points),
+            "uosam_bfloat16": lambda: self.run("uosam", self.repeats, "bfloat16", changes=points),
+            "uosam_band": lambda: self.run("uosam", 1, changes=band),
+            "samrefiner": lambda: self.run("samrefiner", 1),
+            "ssa": lambda: _scaled(self.run("ssa", grid=script_grid), _FULL_GRID**2),
+            "script": lambda: self._script(script_grid, objects),
         }
-        if script_grid:
-            rows["samrefiner"] = self.run("samrefiner", 1)
-            rows["ssa"] = _scaled(self.run("ssa", grid=script_grid), _FULL_GRID**2)
-            whole = 2 * objects + _FULL_GRID**2 + 4 * (_FULL_GRID // 2) ** 2
-            script = _scaled(self.run("script", grid=script_grid), whole)
-            script["tflop"] = (2 * objects + 5) * flop["encode"] + whole * flop["point"]
-            script["reloads"] = objects + 1
-            script["seconds_with_reloads"] = script["seconds_whole"] + script["reloads"] * reload
-            rows["script"] = script
+        rows = {name: run() for name, run in runs.items() if name in only}
+        script, ours = rows.get("script"), rows.get("uosam")
         agreement = {
-            "band_as_grid": _equal(ours, band),
-            "bfloat16_as_float32": _equal(ours, lowered),
+            name: float(np.mean(ours["labels"] == rows[name]["labels"]))
+            for name in ("uosam_bfloat16", "uosam_band")
+            if ours and name in rows
         }
+        if ours and "uosam_bfloat16" in rows:
+            rows["uosam_bfloat16"]["tflop"] = ours["tflop"]
         for row in rows.values():
             del row["labels"]
             seconds = row.get("seconds_whole", row["seconds"])
-            if script_grid:
+            if script:
                 row["times_faster"] = script["seconds_whole"] / seconds
                 row["times_faster_than_reloading"] = script["seconds_with_reloads"] / seconds
             if "tflop" in row:
@@ -174,10 +189,6 @@ def _scaled(row: dict[str, Any], whole: int) -> dict[str, Any]:
     encode = row["stages"]["encode"]
     row["seconds_whole"] = encode + (row["seconds"] - encode) / row["measured_share"]
     return row
-
-
-def _equal(first: dict[str, Any], second: dict[str, Any]) -> float:
-    return float(np.mean(first["labels"] == second["labels"]))
 
 
 def _tiny(folder: Path, repeats: int) -> dict[str, Any] | None:

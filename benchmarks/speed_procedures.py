@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -251,7 +252,20 @@ def gflops(dtype: torch.dtype, side: int = 2048, repeats: int = 8) -> float:
     return 2 * side**3 / best / 1e9
 
 
+def _end_with_parent() -> None:
+    """End this process with its parent: one that computes on would spoil the next measurement."""
+    parent = parent_process()
+
+    def follow() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
 def in_process(function: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function in a fresh process, whose peak memory is then its own."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    context = get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context, initializer=_end_with_parent) as pool:
         return pool.submit(function, *arguments).result()

@@ -196,7 +196,7 @@ def test_two_processes_at_once(tmp_path: Path) -> None:
 
 def test_only_networks_are_remembered(tmp_path: Path) -> None:
     cache = EmbeddingCache(folder=tmp_path, max_bytes=1000)
-    for backend in (load_backend(BackendOptions()), FakeBackend()):
+    for backend in (load_backend(BackendOptions(name="graphcut")), FakeBackend()):
         assert not on_cpu(backend)
         assert not remember(backend, BackendOptions(), cache)
     assert open_cache(0.5).max_bytes == 500_000_000

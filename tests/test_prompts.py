@@ -161,8 +161,8 @@ def test_soft_masks_are_bounded_log_odds(scene: Scene, embedding: Embedding) -> 
 def test_class_scores_soften_the_mask_prompt(scene: Scene, embedding: Embedding) -> None:
     scores = np.full((3, 8, 12), 0.2, np.float32)
     scores[1] = 0.6
-    hard = make_prompts(scene.coarse, embedding, PromptOptions())
-    soft = make_prompts(scene.coarse, embedding, PromptOptions(), scores=scores)
+    hard = make_prompts(scene.coarse, embedding, PromptOptions(mask_strength=8.0, mask_reach=0.0))
+    soft = make_prompts(scene.coarse, embedding, PromptOptions(mask_strength=8.0), scores=scores)
     assert hard.logits is not None
     assert soft.logits is not None
     row = soft.labels.tolist().index(1)

@@ -39,7 +39,7 @@ def test_the_file_is_the_one_of_the_table():
 
 def test_coarse_shapes_of_the_examples_are_improved(backend):
     before, after = [], []
-    options = load_config("tiny").refine
+    options = load_config().refine
     for name in NAMES:
         image, coarse, target = example(name)
         refined = refine(image, coarse, backend, options).labels

@@ -60,7 +60,7 @@ class LocalRegionOptions:
     min_agreement: float = 0.3
     min_score: float = 0.0
     min_contrast: float = 0.0
-    max_growth: float = 1.8
+    max_growth: float = 3.0
     merge: Literal["logits", "paint"] = "logits"
 
     def __post_init__(self) -> None:

@@ -52,8 +52,8 @@ class PromptOptions:
     boxes: bool = True
     whole_box: bool = False
     mask: bool = True
-    mask_strength: float = 8.0
-    mask_reach: float = 0.0
+    mask_strength: float = 2.0
+    mask_reach: float = 0.0625
     split: bool = True
     min_component: float = 0.2
 

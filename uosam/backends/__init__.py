@@ -40,7 +40,7 @@ class BackendOptions:
             minutes. It has gained nothing on CPUs and was not measured elsewhere; only SAM models.
     """
 
-    name: str = "graphcut"
+    name: str = "tiny"
     checkpoint: str | None = None
     device: str = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"

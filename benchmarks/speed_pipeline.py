@@ -25,7 +25,6 @@ from benchmarks.speed_procedures import (
     reload_seconds,
 )
 from benchmarks.speed_weights import build_seeded
-from uosam.backends.sam import BUILDERS
 from uosam.config import load_config
 from uosam.prompts import object_masks
 
@@ -35,8 +34,8 @@ PICTURES = ("astronaut", "coffee")
 GRID = 18
 """Points along a side of our search, 324 in all."""
 
-ALL = ("uosam", "uosam_bfloat16", "uosam_band", "samrefiner", "ssa", "script", "tiny")
-"""What is measured: ours with float32, with bfloat16 and in the band, the rivals, the small SAM."""
+ALL = ("uosam", "uosam_bfloat16", "uosam_band", "samrefiner", "ssa", "script", "default")
+"""Ours in float32, in bfloat16 and in the band; the rivals; the default settings, files included."""
 
 _MODEL = "vit_b"
 _FULL_GRID = 64
@@ -69,12 +68,14 @@ def pipeline(
     rates = _rates()
     rows = []
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        checkpoint = _save_seeded(_MODEL, folder)
+        checkpoint = Path(name) / "seeded.pth"
+        if set(only) - {"default"}:
+            seeded = build_seeded(_MODEL, read_example(PICTURES[0])[0])
+            torch.save(seeded.state_dict(), checkpoint)
         for picture in PICTURES[:pictures]:
             bench = _Picture(name=picture, checkpoint=checkpoint, grid=grid, repeats=repeats)
             rows.append(bench.compare(only, script_grid, rates))
-        tiny = _tiny(folder, repeats) if "tiny" in only else None
+    whole = in_process(measure_end_to_end, PICTURES[0], repeats) if "default" in only else None
     return {
         "gflops": rates,
         "gflops_after": _rates(),
@@ -83,7 +84,7 @@ def pipeline(
         "model": _MODEL,
         "settings": f"-c sam -s {_points(grid)}",
         "pictures": rows,
-        "tiny": tiny,
+        "default_end_to_end": whole,
     }
 
 
@@ -93,12 +94,6 @@ def _points(grid: int) -> str:
 
 def _rates() -> dict[str, float]:
     return {"float32": gflops(torch.float32), "bfloat16": gflops(torch.bfloat16)}
-
-
-def _save_seeded(model: str, folder: Path) -> Path:
-    path = folder / f"{model}.pth"
-    torch.save(build_seeded(model, read_example(PICTURES[0])[0]).state_dict(), path)
-    return path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,21 +183,4 @@ def _scaled(row: dict[str, Any], whole: int) -> dict[str, Any]:
     row["measured_share"] = row["prompts"] / whole
     encode = row["stages"]["encode"]
     row["seconds_whole"] = encode + (row["seconds"] - encode) / row["measured_share"]
-    return row
-
-
-def _tiny(folder: Path, repeats: int) -> dict[str, Any] | None:
-    """Time the small model from file to file on a picture of 512 pixels; None without it."""
-    if "tiny" not in BUILDERS:
-        print("tiny: left out, there is no backend of that name yet")
-        return None
-    task = Task(
-        procedure="uosam",
-        model="tiny",
-        checkpoint=_save_seeded("tiny", folder),
-        picture=PICTURES[0],
-        repeats=repeats,
-    )
-    row: dict[str, Any] = in_process(measure_end_to_end, task)
-    print("tiny", f"{row['seconds']:.2f} s", flush=True)
     return row

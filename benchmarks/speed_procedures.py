@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from baselines.paper_script import refine_paper_script
 from baselines.proposal_vote import refine_proposal_vote
 from baselines.samrefiner import refine_samrefiner
-from uosam.backends import BackendOptions
+from uosam.backends import BackendOptions, load_backend
 from uosam.backends.sam import SamBackend, load
 from uosam.bench_cell import peak_memory
 from uosam.config import load_config
@@ -193,22 +193,25 @@ def measure(task: Task) -> dict[str, Any]:
     }
 
 
-def measure_end_to_end(task: Task) -> dict[str, Any]:
-    """Refine one picture from file to file, the model in memory; the median of the repeats."""
+def measure_end_to_end(picture: str, repeats: int) -> dict[str, Any]:
+    """Refine one picture, from its files to the encoded mask, with the default settings."""
     torch.set_num_threads(os.cpu_count() or 1)
-    backend = load(BackendOptions(name=task.model, checkpoint=str(task.checkpoint), device="cpu"))
-    options = load_config(task.model).refine
-    mask = examples_folder() / "coarse" / f"{task.picture}.png"
+    config = load_config()
+    backend = load_backend(config.backend)
+    mask = examples_folder() / "coarse" / f"{picture}.png"
     times = []
-    for _ in range(task.repeats + 1):  # the first one warms up
+    for _ in range(repeats + 1):  # the first one warms up
         start = time.perf_counter()
-        image, file = read_example(task.picture)[0], read_labels(mask)
-        result = refine(image, file.labels, backend, options)
+        image, file = read_example(picture)[0], read_labels(mask)
+        result = refine(image, file.labels, backend, config.refine)
         encode_labels(".png", result.labels, file.spec)
         times.append(time.perf_counter() - start)
+    times = sorted(times[1:])
     return {
-        "seconds": sorted(times[1:])[task.repeats // 2],
+        "model": config.backend.name,
         "hw": image.shape[:2],
+        "seconds": times[repeats // 2],
+        "seconds_least": times[0],
         "peak_mb": peak_memory(),
     }
 

@@ -35,7 +35,7 @@ GRID = 18
 """Points along a side of our search, 324 in all."""
 
 ALL = ("uosam", "uosam_bfloat16", "uosam_band", "samrefiner", "ssa", "script", "default")
-"""Ours in float32, in bfloat16 and in the band; the rivals; the default settings, files included."""
+"""Ours in float32, in bfloat16 and in the band; rivals; the default settings, files included."""
 
 _MODEL = "vit_b"
 _FULL_GRID = 64

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from pathlib import Path
@@ -22,7 +22,7 @@ from uosam.io.pairs import Pairs
 from uosam.manifest import Row, finish, make_header, open_journal, record
 from uosam.structures import Sample
 from uosam.summary import Run, encode_summary, sum_up
-from uosam.task import Job, Outcome, explain, output_path, refine_one
+from uosam.task import Job, Outcome, begin_one, explain, output_path, refine_one
 
 
 def refine_folder(
@@ -106,10 +106,10 @@ def check_folders(out: Path, config: Config, inputs: Sequence[Path]) -> None:
 def _map(job: Job, samples: Sequence[Sample], done: Sequence[Row | None]) -> Iterator[Outcome]:
     """Yield the outcomes in the order of ``samples``."""
     workers = min(job.config.engine.workers, len(samples))
-    jobs = [job] * len(samples)
     if workers <= 1:
-        yield from map(refine_one, jobs, samples, done)
+        yield from _in_this_process(job, samples, done)
         return
+    jobs = [job] * len(samples)
     # spawn: a forked process would share the state of CUDA and of thread pools.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
@@ -122,6 +122,26 @@ def _map(job: Job, samples: Sequence[Sample], done: Sequence[Row | None]) -> Ite
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _in_this_process(
+    job: Job, samples: Sequence[Sample], done: Sequence[Row | None]
+) -> Iterator[Outcome]:
+    """Refine one sample after the other; each is written while the next one is refined."""
+    last: Future[Outcome] | None = None
+    with ThreadPoolExecutor(1) as writer:
+        for sample, row in zip(samples, done, strict=True):
+            try:
+                write = begin_one(job, sample, row)
+            except BaseException:  # Ctrl-C: the last one is on disk, or will be, and is recorded
+                if last is not None:
+                    yield last.result()
+                raise
+            if last is not None:
+                yield last.result()
+            last = writer.submit(write)
+        if last is not None:
+            yield last.result()
 
 
 def _start_worker() -> None:

@@ -21,13 +21,13 @@ from uosam.backends.embedding_cache import open_cache, remember
 from uosam.config import Config, EngineOptions
 from uosam.errors import InputError, UosamError
 from uosam.io.atomic import write_atomic
-from uosam.io.codecs import encode_labels, read_with
+from uosam.io.codecs import LabelFile, encode_labels, read_with
 from uosam.io.images import check_same_size, read_image
 from uosam.io.soft import find_scores, read_scores
 from uosam.manifest import Row, file_digest
 from uosam.pipeline import refine
 from uosam.report import encode_confidence, encode_overlay
-from uosam.structures import Backend, Sample
+from uosam.structures import Backend, Image, Refinement, Sample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,20 +72,53 @@ def _backend(options: BackendOptions, engine: EngineOptions) -> Backend:
 
 def refine_one(job: Job, sample: Sample, done: Row | None) -> Outcome:
     """Refine one sample, or tell why not; only a model that does not load ends the run."""
+    return begin_one(job, sample, done)()
+
+
+def begin_one(job: Job, sample: Sample, done: Row | None) -> Callable[[], Outcome]:
+    """Refine one sample in memory; what is returned writes it and tells what became of it.
+
+    Only a model that does not load is an error.
+    """
     if done is not None and _is_good(job, sample, done):
-        return Outcome(row=done, skipped=True)
+        skipped = Outcome(row=done, skipped=True)
+        return lambda: skipped
     backend = _backend(job.config.backend, job.config.engine)
     try:
-        return _refine_sample(job, sample, backend)
+        refined = _refine_sample(job, sample, backend)
     except Exception as error:  # also the unforeseen: thousands of others wait
-        if done is not None:
-            # The result of an input that has changed since must not stand for the new one.
-            with suppress(OSError):
-                output_path(job, sample).unlink(missing_ok=True)
-        return Outcome(row={"name": sample.name, "error": explain(error)})
+        failure = _failure(job, sample, done, error)
+        return lambda: failure
+
+    def write() -> Outcome:
+        try:
+            return _write_sample(job, sample, refined)
+        except Exception as error:
+            return _failure(job, sample, done, error)
+
+    return write
 
 
-def _refine_sample(job: Job, sample: Sample, backend: Backend) -> Outcome:
+def _failure(job: Job, sample: Sample, done: Row | None, error: Exception) -> Outcome:
+    if done is not None:
+        # The result of an input that has changed since must not stand for the new one.
+        with suppress(OSError):
+            output_path(job, sample).unlink(missing_ok=True)
+    return Outcome(row={"name": sample.name, "error": explain(error)})
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Refined:
+    """One sample in memory: what was read, and what became of it."""
+
+    image: Image
+    file: LabelFile
+    soft: Path | None
+    result: Refinement
+    read_seconds: float
+
+
+def _refine_sample(job: Job, sample: Sample, backend: Backend) -> _Refined:
     start = time.perf_counter()
     image_path, mask_path = _paths(sample)
     file = read_with(mask_path, job.config.labels)
@@ -102,9 +135,15 @@ def _refine_sample(job: Job, sample: Sample, backend: Backend) -> Outcome:
         background=file.spec.background,
         scores=scores,
     )
-    done = time.perf_counter()
+    return _Refined(image=image, file=file, soft=soft, result=result, read_seconds=read - start)
+
+
+def _write_sample(job: Job, sample: Sample, refined: _Refined) -> Outcome:
+    start = time.perf_counter()
+    image_path, mask_path = _paths(sample)
+    file, result = refined.file, refined.result
     for path, encode in _extras(job, sample):
-        write_atomic(path, encode(image, file.labels, result, file.spec))
+        write_atomic(path, encode(refined.image, file.labels, result, file.spec))
     data = encode_labels(mask_path.suffix, result.labels, file.spec, scores=file.stored)
     write_atomic(output_path(job, sample), data)
     rejected = Counter(choice.reason for choice in result.decisions if not choice.accepted)
@@ -118,9 +157,10 @@ def _refine_sample(job: Job, sample: Sample, backend: Backend) -> Outcome:
         "mask_sha256": file_digest(mask_path),
         "output_sha256": hashlib.sha256(data).hexdigest(),
     }
-    if soft is not None:
-        row["scores_sha256"] = file_digest(soft)
-    seconds = {"read": read - start, **result.seconds, "write": time.perf_counter() - done}
+    if refined.soft is not None:
+        row["scores_sha256"] = file_digest(refined.soft)
+    write = time.perf_counter() - start
+    seconds = {"read": refined.read_seconds, **result.seconds, "write": write}
     return Outcome(row=row, seconds=seconds)
 
 

@@ -1,4 +1,4 @@
-"""A picture is written while the next one is refined, and nothing that is written is forgotten."""
+"""Reading, refining and writing overlap, and nothing that is written is forgotten."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from uosam import task
 from uosam.config import load_config
 from uosam.engine import refine_folder
 from uosam.io.atomic import write_atomic
+from uosam.io.images import read_image
 from uosam.io.pairs import find_pairs
 from uosam.pipeline import refine
 from uosam.summary import Run
@@ -59,6 +60,32 @@ def test_the_last_picture_is_written_while_the_next_is_refined(
 
     monkeypatch.setattr(task, "refine", noted)
     monkeypatch.setattr(task, "write_atomic", patient)
+    names: list[str] = []
+    assert dict(run(folders, names).failures) == {}
+    assert together == [True] * COUNT
+    assert names == [f"p{index}" for index in range(COUNT)]
+
+
+def test_the_next_picture_is_read_while_one_is_refined(
+    folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = [threading.Event() for _ in range(COUNT + 1)]
+    read[COUNT].set()  # nothing comes after the last one
+    events = iter(read)
+
+    def noted(path: Path) -> object:
+        image = read_image(path)
+        next(events).set()
+        return image
+
+    together = []
+
+    def patient(*arguments: object, **settings: object) -> object:
+        together.append(read[len(together) + 1].wait(10))
+        return refine(*arguments, **settings)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(task, "read_image", noted)
+    monkeypatch.setattr(task, "refine", patient)
     names: list[str] = []
     assert dict(run(folders, names).failures) == {}
     assert together == [True] * COUNT

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from itertools import chain, pairwise
 from pathlib import Path
 
 import cv2
@@ -22,7 +23,16 @@ from uosam.io.pairs import Pairs
 from uosam.manifest import Row, finish, make_header, open_journal, record
 from uosam.structures import Sample
 from uosam.summary import Run, encode_summary, sum_up
-from uosam.task import Job, Outcome, begin_one, explain, output_path, refine_one
+from uosam.task import (
+    Job,
+    Outcome,
+    compute_one,
+    explain,
+    output_path,
+    read_one,
+    refine_one,
+    write_one,
+)
 
 
 def refine_folder(
@@ -127,19 +137,21 @@ def _map(job: Job, samples: Sequence[Sample], done: Sequence[Row | None]) -> Ite
 def _in_this_process(
     job: Job, samples: Sequence[Sample], done: Sequence[Row | None]
 ) -> Iterator[Outcome]:
-    """Refine one sample after the other; each is written while the next one is refined."""
+    """Refine one sample after the other, while the next is read and the last is written."""
     last: Future[Outcome] | None = None
-    with ThreadPoolExecutor(1) as writer:
-        for sample, row in zip(samples, done, strict=True):
+    tasks = list(zip(samples, done, strict=True))
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+        reads = (reader.submit(read_one, job, *task) for task in tasks)
+        for task, (read, _) in zip(tasks, pairwise(chain(reads, [Future()])), strict=True):
             try:
-                write = begin_one(job, sample, row)
+                refined = compute_one(job, *task, read.result())
             except BaseException:  # Ctrl-C: the last one is on disk, or will be, and is recorded
                 if last is not None:
                     yield last.result()
                 raise
             if last is not None:
                 yield last.result()
-            last = writer.submit(write)
+            last = writer.submit(write_one, job, *task, refined)
         if last is not None:
             yield last.result()
 

@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from uosam.backends import BackendOptions, load_backend
 from uosam.backends.embedding_cache import open_cache, remember
@@ -72,31 +73,67 @@ def _backend(options: BackendOptions, engine: EngineOptions) -> Backend:
 
 def refine_one(job: Job, sample: Sample, done: Row | None) -> Outcome:
     """Refine one sample, or tell why not; only a model that does not load ends the run."""
-    return begin_one(job, sample, done)()
+    return write_one(job, sample, done, compute_one(job, sample, done, read_one(job, sample, done)))
 
 
-def begin_one(job: Job, sample: Sample, done: Row | None) -> Callable[[], Outcome]:
-    """Refine one sample in memory; what is returned writes it and tells what became of it.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Inputs:
+    """The files of one sample in memory, and how long reading them took."""
 
-    Only a model that does not load is an error.
-    """
+    image: Image
+    file: LabelFile
+    soft: Path | None
+    scores: NDArray[np.float32] | None
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Refined:
+    """One sample in memory: what was read, and what became of it."""
+
+    inputs: Inputs
+    result: Refinement
+
+
+def read_one(job: Job, sample: Sample, done: Row | None) -> Inputs | Outcome:
+    """Read the files of one sample, unless an earlier run has done it; never an error."""
     if done is not None and _is_good(job, sample, done):
-        skipped = Outcome(row=done, skipped=True)
-        return lambda: skipped
+        return Outcome(row=done, skipped=True)
+    try:
+        return _read(job, sample)
+    except Exception as error:  # also the unforeseen: thousands of others wait
+        return _failure(job, sample, done, error)
+
+
+def compute_one(
+    job: Job, sample: Sample, done: Row | None, read: Inputs | Outcome
+) -> Refined | Outcome:
+    """Refine in memory what was read; only a model that does not load is an error."""
+    if isinstance(read, Outcome):
+        return read
     backend = _backend(job.config.backend, job.config.engine)
     try:
-        refined = _refine_sample(job, sample, backend)
-    except Exception as error:  # also the unforeseen: thousands of others wait
-        failure = _failure(job, sample, done, error)
-        return lambda: failure
+        result = refine(
+            read.image,
+            read.file.labels,
+            backend,
+            job.config.refine,
+            background=read.file.spec.background,
+            scores=read.scores,
+        )
+    except Exception as error:
+        return _failure(job, sample, done, error)
+    return Refined(inputs=read, result=result)
 
-    def write() -> Outcome:
-        try:
-            return _write_sample(job, sample, refined)
-        except Exception as error:
-            return _failure(job, sample, done, error)
 
-    return write
+def write_one(job: Job, sample: Sample, done: Row | None, refined: Refined | Outcome) -> Outcome:
+    """Write what was refined and tell what became of the sample; never an error."""
+    if isinstance(refined, Outcome):
+        return refined
+    try:
+        return _write(job, sample, refined)
+    except Exception as error:
+        return _failure(job, sample, done, error)
 
 
 def _failure(job: Job, sample: Sample, done: Row | None, error: Exception) -> Outcome:
@@ -107,18 +144,7 @@ def _failure(job: Job, sample: Sample, done: Row | None, error: Exception) -> Ou
     return Outcome(row={"name": sample.name, "error": explain(error)})
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class _Refined:
-    """One sample in memory: what was read, and what became of it."""
-
-    image: Image
-    file: LabelFile
-    soft: Path | None
-    result: Refinement
-    read_seconds: float
-
-
-def _refine_sample(job: Job, sample: Sample, backend: Backend) -> _Refined:
+def _read(job: Job, sample: Sample) -> Inputs:
     start = time.perf_counter()
     image_path, mask_path = _paths(sample)
     file = read_with(mask_path, job.config.labels)
@@ -126,24 +152,17 @@ def _refine_sample(job: Job, sample: Sample, backend: Backend) -> _Refined:
     check_same_size(image_path, image.shape[:2], mask_path, file.labels.shape)
     soft = _scores_path(job, sample)
     scores = file.scores if soft is None else read_scores(soft, file.labels)
-    read = time.perf_counter()
-    result = refine(
-        image,
-        file.labels,
-        backend,
-        job.config.refine,
-        background=file.spec.background,
-        scores=scores,
-    )
-    return _Refined(image=image, file=file, soft=soft, result=result, read_seconds=read - start)
+    seconds = time.perf_counter() - start
+    return Inputs(image=image, file=file, soft=soft, scores=scores, seconds=seconds)
 
 
-def _write_sample(job: Job, sample: Sample, refined: _Refined) -> Outcome:
+def _write(job: Job, sample: Sample, refined: Refined) -> Outcome:
     start = time.perf_counter()
     image_path, mask_path = _paths(sample)
-    file, result = refined.file, refined.result
+    read, result = refined.inputs, refined.result
+    file = read.file
     for path, encode in _extras(job, sample):
-        write_atomic(path, encode(refined.image, file.labels, result, file.spec))
+        write_atomic(path, encode(read.image, file.labels, result, file.spec))
     data = encode_labels(mask_path.suffix, result.labels, file.spec, scores=file.stored)
     write_atomic(output_path(job, sample), data)
     rejected = Counter(choice.reason for choice in result.decisions if not choice.accepted)
@@ -157,10 +176,10 @@ def _write_sample(job: Job, sample: Sample, refined: _Refined) -> Outcome:
         "mask_sha256": file_digest(mask_path),
         "output_sha256": hashlib.sha256(data).hexdigest(),
     }
-    if refined.soft is not None:
-        row["scores_sha256"] = file_digest(refined.soft)
+    if read.soft is not None:
+        row["scores_sha256"] = file_digest(read.soft)
     write = time.perf_counter() - start
-    seconds = {"read": refined.read_seconds, **result.seconds, "write": write}
+    seconds = {"read": read.seconds, **result.seconds, "write": write}
     return Outcome(row=row, seconds=seconds)
 
 

@@ -21,7 +21,8 @@ from uosam.backends.sam import SamBackend
 from uosam.config import load_config
 from uosam.global_region import vote
 from uosam.labels import box, check_label_map
-from uosam.local_region import decide, merge
+from uosam.local_region import decide
+from uosam.merge import merge
 from uosam.pipeline import RefineOptions
 from uosam.prompts import make_prompts, object_masks
 from uosam.redraw import Candidate, unite

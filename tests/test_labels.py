@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from segment_anything.utils.amg import remove_small_regions
 
 from uosam.errors import InputError
 from uosam.labels import (
@@ -18,6 +19,7 @@ from uosam.labels import (
     iou,
     signed_distance,
     to_grid,
+    without_small_regions,
 )
 from uosam.structures import Embedding
 
@@ -99,3 +101,18 @@ def test_logits_come_back_to_the_pixels_they_were_made_from() -> None:
     place = embedding((48, 64), (6.0, 8.0))
     back = from_logits(to_grid(mask * 2.0 - 1, place, scale=4), place) > 0
     assert iou(back, mask) > 0.95
+
+
+@given(small_masks, st.integers(0, 12))
+def test_small_regions_go_as_from_the_masks_of_sams_generator(mask, least):  # type: ignore[no-untyped-def]
+    filled, _ = remove_small_regions(mask, least, "holes")
+    expected, _ = remove_small_regions(filled, least, "islands")
+    if not filled.any():  # the package needs a component to keep
+        expected = filled
+    np.testing.assert_array_equal(without_small_regions(mask, least), expected)
+
+
+def test_the_mask_that_is_cleaned_is_not_written_into() -> None:
+    mask = np.array([[1, 0, 1, 1]], bool)
+    without_small_regions(mask, 2)
+    assert mask.tolist() == [[True, False, True, True]]

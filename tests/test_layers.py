@@ -34,6 +34,7 @@ ROOMS = {
     "__main__": "cli",
     "prompts": "stages",
     "local_region": "stages",
+    "merge": "stages",
     "global_region": "stages",
     "manifest": "engine",
     "task": "engine",

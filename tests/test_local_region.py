@@ -18,11 +18,11 @@ from uosam.local_region import (
     LocalRegionOptions,
     contrast_ratio,
     judge,
-    merge,
     refine_local,
 )
+from uosam.merge import merge
 from uosam.prompts import PromptOptions, make_prompts
-from uosam.redraw import Redraws, choose, decode_cascade, unite
+from uosam.redraw import Candidate, Redraws, choose, decode_cascade, unite
 from uosam.structures import Embedding, Prompts, Proposals
 
 POINTS = PromptOptions(boxes=False, mask=False)
@@ -227,6 +227,19 @@ def test_parts_of_a_label_are_united(scene: Scene) -> None:
     united = unite(chosen, prompts.labels.tolist(), embedding)
     assert united.labels.tolist() == [5]
     assert iou(united.masks[0], coarse == 5) > 0.97
+
+
+@pytest.mark.parametrize(("changed", "expected"), [(True, [0, 36]), (False, [1, 35])])
+def test_specks_of_a_redraw_go_and_those_of_a_coarse_shape_stay(
+    changed: bool, expected: list[int]
+) -> None:
+    mask = np.zeros((12, 12), bool)
+    mask[1:7, 1:7] = True
+    mask[3, 3] = False
+    mask[11, 11] = True
+    found = Candidate(mask=mask, logits=np.zeros((12, 12), np.float32), score=0.9, changed=changed)
+    united = unite({0: found}, [4], embedding_of((12, 12)), 0.1)
+    assert [int(united.masks[0][11, 11]), int(united.masks[0][:8, :8].sum())] == expected
 
 
 def test_prompts_that_stand_for_no_region_are_refused(scene: Scene) -> None:

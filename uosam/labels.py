@@ -63,6 +63,31 @@ def components(mask: Mask, min_area: int = 1) -> list[Mask]:
     return [ids == i + 1 for i in order if sizes[i] >= min_area]
 
 
+def without_small_regions(mask: Mask, min_area: float) -> Mask:
+    """Fill 8-connected holes of fewer than ``min_area`` pixels, then drop such components.
+
+    If all components are that small, the largest stays. Source: SAM's mask generator (Kirillov et
+    al., "Segment Anything", 2023, appendix B).
+
+    >>> mask = np.array([[1, 1, 1, 0, 0, 1], [1, 0, 1, 0, 0, 0], [1, 1, 1, 0, 0, 0]], bool)
+    >>> without_small_regions(mask, 2).astype(int).tolist()
+    [[1, 1, 1, 0, 0, 0], [1, 1, 1, 0, 0, 0], [1, 1, 1, 0, 0, 0]]
+    """
+    cleaned = mask.astype(np.uint8)
+    for value in (0, 1):
+        _, ids, stats, _ = cv2.connectedComponentsWithStats(
+            (cleaned == value).astype(np.uint8), connectivity=8
+        )
+        sizes = stats[:, cv2.CC_STAT_AREA]
+        small = sizes < min_area
+        small[0] = False  # the other value
+        if value and len(sizes) > 1 and small[1:].all():
+            small[1 + np.argmax(sizes[1:])] = False
+        if small.any():
+            cleaned[small[ids]] = 1 - value
+    return cleaned.astype(bool)
+
+
 def box(mask: Mask) -> Floats:
     """Tight box x0, y0, x1, y1 of a mask, inclusive.
 

@@ -6,16 +6,15 @@ published script rejects a whole picture for one object, and erases objects it n
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from uosam.errors import ConfigError
 from uosam.labels import check_label_map, colour_gradient, from_logits, iou
+from uosam.merge import merge
 from uosam.redraw import Redraws, Rule, decode_cascade, unite
 from uosam.structures import (
     IGNORE,
@@ -48,6 +47,8 @@ class LocalRegionOptions:
         min_contrast: least ratio of the picture's gradient under the new outline to that under
             the old one, at least 0.
         max_growth: largest ratio of the redraw's area to the coarse object's, or of the inverse.
+        min_region: smallest part and smallest hole of a redraw, as a share of it, in [0, 1]; what
+            is smaller is removed or filled.
         merge: "logits" gives a contested pixel to the surer object; "paint" lets smaller objects
             overwrite larger ones (the paper).
     """
@@ -61,6 +62,7 @@ class LocalRegionOptions:
     min_score: float = 0.0
     min_contrast: float = 0.0
     max_growth: float = 3.0
+    min_region: float = 0.01
     merge: Literal["logits", "paint"] = "logits"
 
     def __post_init__(self) -> None:
@@ -69,7 +71,7 @@ class LocalRegionOptions:
         Raises:
             ConfigError: a share lies outside [0, 1], or a count or ratio is too small.
         """
-        for name in ("min_agreement", "min_score"):
+        for name in ("min_agreement", "min_score", "min_region"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(
                     f"local_region.{name} must be in [0, 1], got {getattr(self, name)}"
@@ -150,63 +152,6 @@ def judge(
     return next((name for name, passed in tests if not passed), "accepted"), agreement
 
 
-def merge(
-    coarse: LabelMap,
-    redraws: Redraws,
-    accepted: NDArray[np.bool_],
-    embedding: Embedding,
-    background: int | None,
-    rule: str,
-) -> LabelMap:
-    """Compose one map from accepted redraws and the coarse shapes of everything else.
-
-    Objects that were rejected or never asked about keep every coarse pixel. A pixel that an
-    accepted object gave up and nobody took becomes background or, without a background, goes
-    to the object whose logit there is highest. An object that the others would cover entirely
-    keeps its coarse shape. IGNORE stays.
-
-    Args:
-        coarse: (H, W) labels.
-        redraws: K candidates.
-        accepted: (K,) which of them replace their coarse shape.
-        embedding: of the picture.
-        background: id of the background, or None.
-        rule: as ``LocalRegionOptions.merge``; equal logits go to the earlier object.
-
-    Returns:
-        (H, W) labels.
-    """
-    taken = np.flatnonzero(accepted)
-    labels = redraws.labels[taken]
-    if not len(taken):
-        return coarse.copy()
-    free = np.isin(coarse, [*labels, *([] if background is None else [background])])
-    merged = coarse.copy()
-    # Running maxima: who is surest of a pixel, among masks that cover it and among all.
-    owner, best = np.full(coarse.shape, -1), np.full(coarse.shape, -np.inf, np.float32)
-    claimant, highest = np.zeros(coarse.shape, np.int64), np.full_like(best, -np.inf)
-    order: Iterable[int] = taken
-    if rule == "paint":
-        order = taken[
-            np.argsort([-np.count_nonzero(m) for m in redraws.masks[taken]], kind="stable")
-        ]
-    for index in order:
-        mask, logits = redraws.masks[index], from_logits(redraws.logits[index], embedding)
-        wins = mask if rule == "paint" else mask & ((owner < 0) | (logits > best))
-        owner[wins], best[wins] = index, logits[wins]
-        surer = logits > highest
-        claimant[surer], highest[surer] = index, logits[surer]
-    covered = free & (owner >= 0)
-    merged[covered] = redraws.labels[owner[covered]]
-    orphan = free & (owner < 0) & np.isin(coarse, labels)
-    merged[orphan] = redraws.labels[claimant[orphan]] if background is None else background
-    # Giving one object its coarse pixels back can cover another's last ones: until none is missing.
-    while lost := [label for label in labels.tolist() if not (merged == label).any()]:
-        theirs = np.isin(coarse, lost)
-        merged[theirs] = coarse[theirs]
-    return merged
-
-
 def decide(
     coarse: LabelMap,
     image: Image,
@@ -283,7 +228,7 @@ def refine_local(
         rule=options.choose,
         min_gain=options.min_gain if options.gate else 0.0,
     )
-    redraws = unite(chosen, prompts.labels.tolist(), embedding)
+    redraws = unite(chosen, prompts.labels.tolist(), embedding, options.min_region)
     decisions = decide(coarse, image, prompts, redraws, options)
     reasons = {decision.label: decision.accepted for decision in decisions}
     answered = redraws.labels.tolist()

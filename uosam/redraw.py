@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uosam.errors import InputError
-from uosam.labels import box, iou
+from uosam.labels import box, iou, without_small_regions
 from uosam.structures import Backend, Embedding, Floats, Mask, Masks, Prompts, Proposals
 
 _ROWS = 128  # rows decoded at a time; only the winners' masks of a batch stay in memory
@@ -175,13 +175,19 @@ def decode_cascade(
     return chosen
 
 
-def unite(chosen: dict[int, Candidate], labels: Iterable[int], embedding: Embedding) -> Redraws:
+def unite(
+    chosen: dict[int, Candidate],
+    labels: Iterable[int],
+    embedding: Embedding,
+    min_region: float = 0.0,
+) -> Redraws:
     """Join the parts of each label: union of masks, maximum of logits, scores by area.
 
     Args:
         chosen: by row.
         labels: of all rows.
         embedding: of the picture.
+        min_region: smallest part and smallest hole of a redrawn mask, as a share of it.
     """
     groups: dict[int, list[Candidate]] = defaultdict(list)
     for row, label in enumerate(labels):
@@ -194,6 +200,9 @@ def unite(chosen: dict[int, Candidate], labels: Iterable[int], embedding: Embedd
         for part in parts:
             masks[index] |= part.mask
             np.maximum(logits[index], part.logits, out=logits[index])
+        if any(part.changed for part in parts):
+            area = np.count_nonzero(masks[index])
+            masks[index] = without_small_regions(masks[index], min_region * area)
         scores[index] = np.average(
             [part.score for part in parts], weights=[np.count_nonzero(p.mask) for p in parts]
         )

@@ -67,8 +67,17 @@ def test_latex_has_booktabs_rules_and_escapes() -> None:
     text = to_latex(ROWS)
     for part in (r"\toprule", r"\midrule", r"\bottomrule", r"a\_b|c", r"no \& idea", r"95 \%"):
         assert part in text, part
-    assert text.count(r"\\") == 4
-    assert not re.search(r"(?<!\\)[%_#]", text)  # the caption's percent sign among them
+    assert text.count(r"\\") == 5
+    assert not re.search(r"(?<!\\)[%_#](?!\n)", text)  # the caption's percent sign among them
+
+
+def test_latex_has_a_table_for_each_set() -> None:
+    first, second = to_latex(ROWS).split(r"\end{table}")[:2]
+    assert r"\caption{toy." in first
+    assert "PASS" not in first
+    assert r"\caption{S50 val." in second
+    assert "broken" not in second
+    assert "harmed &" not in second  # nothing there was measured
 
 
 def test_the_terminal_shows_brackets_as_they_are() -> None:

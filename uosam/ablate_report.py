@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from uosam.ablate import SCORES, AblationRow
 from uosam.bench_plots import accuracy_against_grid
-from uosam.bench_report import SHORT
+from uosam.bench_report import SHORT, latex_table
 from uosam.metrics.bootstrap import Interval
 
 if TYPE_CHECKING:
@@ -57,16 +57,10 @@ def to_markdown(rows: Sequence[AblationRow]) -> str:
 
 
 def to_latex(rows: Sequence[AblationRow]) -> str:
-    """Return the ablation as a LaTeX table, for the package booktabs; settings are left out."""
-    import pandas as pd
-
+    """Return the ablation as LaTeX for booktabs and graphicx; settings are left out."""
     header, cells = ablation_cells(rows)
     kept = [index for index, title in enumerate(header) if title != "settings"]
-    frame = pd.DataFrame([[line[i] for i in kept] for line in cells])
-    frame.columns = pd.Index([header[i] for i in kept])
-    kinds = "".join("l" if header[i] in _TEXT else "r" for i in kept)
-    caption = CAPTION.replace("%", r"\%")  # pandas escapes cells, not captions
-    return str(frame.to_latex(index=False, escape=True, column_format=kinds, caption=caption))
+    return latex_table(header, cells, kept, _TEXT, CAPTION)
 
 
 def to_csv(rows: Sequence[AblationRow]) -> str:

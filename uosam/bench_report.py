@@ -85,14 +85,42 @@ def _plain(text: str) -> str:
 
 
 def to_latex(rows: Sequence[BenchRow]) -> str:
-    """Return the leaderboard as a LaTeX table, for the package booktabs."""
+    """Return the leaderboard as LaTeX, a table a set, for the packages booktabs and graphicx."""
+    tables = []
+    for data in dict.fromkeys(row.data for row in rows):
+        header, cells = table_cells([row for row in rows if row.data == data])
+        kept = [index for index, title in enumerate(header) if title != "set"]
+        tables.append(latex_table(header, cells, kept, _TEXT, f"{data}. {CAPTION}"))
+    return "\n".join(tables)
+
+
+def latex_table(
+    header: Sequence[str],
+    cells: Sequence[Sequence[str]],
+    kept: Sequence[int],
+    text: Sequence[str],
+    caption: str,
+) -> str:
+    """Return a LaTeX table as wide as the line.
+
+    Args:
+        header: titles of all columns.
+        cells: lines of as many texts.
+        kept: columns that are shown.
+        text: titles of columns set to the left; numbers are set to the right.
+        caption: not escaped yet.
+    """
     import pandas as pd
 
-    header, cells = table_cells(rows)
-    frame = pd.DataFrame(cells, columns=header)
-    kinds = "".join("l" if title in _TEXT else "r" for title in header)
-    caption = CAPTION.replace("%", r"\%")  # pandas escapes cells, not captions
-    return str(frame.to_latex(index=False, escape=True, column_format=kinds, caption=caption))
+    frame = pd.DataFrame([[line[i] for i in kept] for line in cells])
+    frame.columns = pd.Index([header[i] for i in kept])
+    kinds = "".join("l" if header[i] in text else "r" for i in kept)
+    body = frame.to_latex(index=False, escape=True, column_format=kinds)
+    escaped = caption.translate(str.maketrans({special: f"\\{special}" for special in "%_&#$"}))
+    return (
+        f"\\begin{{table}}\n\\caption{{{escaped}}}\n"
+        f"\\resizebox{{\\linewidth}}{{!}}{{%\n{body}}}\n\\end{{table}}\n"
+    )
 
 
 def to_records(rows: Sequence[BenchRow]) -> list[dict[str, Any]]:

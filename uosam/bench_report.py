@@ -101,7 +101,7 @@ def latex_table(
     text: Sequence[str],
     caption: str,
 ) -> str:
-    """Return a LaTeX table as wide as the line.
+    """Return a LaTeX table, shrunk to the line if it is wider; notes are wrapped.
 
     Args:
         header: titles of all columns.
@@ -114,12 +114,13 @@ def latex_table(
 
     frame = pd.DataFrame([[line[i] for i in kept] for line in cells])
     frame.columns = pd.Index([header[i] for i in kept])
-    kinds = "".join("l" if header[i] in text else "r" for i in kept)
+    columns = {"note": "p{7cm}", **{title: "l" for title in text if title != "note"}}
+    kinds = "".join(columns.get(header[i], "r") for i in kept)
     body = frame.to_latex(index=False, escape=True, column_format=kinds)
     escaped = caption.translate(str.maketrans({special: f"\\{special}" for special in "%_&#$"}))
     return (
         f"\\begin{{table}}\n\\caption{{{escaped}}}\n"
-        f"\\resizebox{{\\linewidth}}{{!}}{{%\n{body}}}\n\\end{{table}}\n"
+        f"\\resizebox{{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}}{{!}}{{%\n{body}}}\n\\end{{table}}\n"
     )
 
 

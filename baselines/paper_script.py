@@ -145,10 +145,19 @@ def _embedding(predictor: SamPredictor) -> Embedding:
     )
 
 
+class _Generator(SamAutomaticMaskGenerator):
+    """The package's generator, which fails where neither picture nor crops have a single mask."""
+
+    def _process_crop(self, *arguments: Any) -> Any:
+        found = super()._process_crop(*arguments)
+        found["crop_boxes"] = found["crop_boxes"].reshape(-1, 4)
+        return found
+
+
 def _search(image: Image, network: Any, grid: int, crop_layers: int) -> Masks:
     """Search the picture with the package's generator; (M, H, W)."""
     options = _options().global_region
-    generator = SamAutomaticMaskGenerator(
+    generator = _Generator(
         network,
         points_per_side=grid,
         pred_iou_thresh=options.min_score,

@@ -24,6 +24,7 @@ import scipy
 import uosam
 from benchmarks.speed_evaluation import evaluation
 from benchmarks.speed_pipeline import ALL, pipeline
+from uosam.backends.sam import BUILDERS
 
 RESULTS = Path(__file__).parent / "results" / "speed.jsonl"
 
@@ -60,6 +61,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--dry-run", action="store_true", help="print, store nothing")
+    parser.add_argument("--model", default="vit_b", choices=BUILDERS, help="pipeline: a SAM")
     parser.add_argument("--pictures", type=int, default=1, help="pipeline: number of pictures")
     parser.add_argument(
         "--script-grid",
@@ -74,6 +76,7 @@ def main() -> None:
     if arguments.part == "pipeline":
         part = partial(
             part,
+            model=arguments.model,
             only=arguments.only,
             pictures=arguments.pictures,
             script_grid=arguments.script_grid,

@@ -1,6 +1,6 @@
 """Speed of the pipeline against the published UO-SAM procedure and its rivals, in one run.
 
-All take the same pictures, the same seeded weights and all cores; each has a process of its own.
+All take the same pictures, the same weights and all cores; each has a process of its own.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from benchmarks.speed_procedures import (
     reload_seconds,
 )
 from benchmarks.speed_weights import build_seeded
+from uosam.backends.models import MODELS, weights_path
 from uosam.config import load_config
 from uosam.prompts import object_masks
 
@@ -37,12 +38,12 @@ GRID = 18
 ALL = ("uosam", "uosam_bfloat16", "uosam_band", "samrefiner", "ssa", "script", "default")
 """Ours in float32, in bfloat16 and in the band; rivals; the default settings, files included."""
 
-_MODEL = "vit_b"
 _FULL_GRID = 64
 
 
 def pipeline(
     *,
+    model: str = "vit_b",
     only: Sequence[str] = ALL,
     pictures: int = 1,
     repeats: int = 5,
@@ -55,6 +56,7 @@ def pipeline(
     search of the published procedure, and costs what that costs.
 
     Args:
+        model: key of the SAM backends; seeded, unless its weights come with the package.
         only: of ``ALL``; ratios to the published procedure need it in the same run.
         pictures: of ``PICTURES``, how many; the published procedure takes ten minutes for each.
         repeats: timed runs of the quick procedures after a warm-up; the slow ones run once.
@@ -69,11 +71,16 @@ def pipeline(
     rows = []
     with tempfile.TemporaryDirectory() as name:
         checkpoint = Path(name) / "seeded.pth"
-        if set(only) - {"default"}:
-            seeded = build_seeded(_MODEL, read_example(PICTURES[0])[0])
+        trained = MODELS[model].packaged
+        if trained:
+            checkpoint = weights_path(MODELS[model])
+        elif set(only) - {"default"}:
+            seeded = build_seeded(model, read_example(PICTURES[0])[0])
             torch.save(seeded.state_dict(), checkpoint)
         for picture in PICTURES[:pictures]:
-            bench = _Picture(name=picture, checkpoint=checkpoint, grid=grid, repeats=repeats)
+            bench = _Picture(
+                name=picture, model=model, checkpoint=checkpoint, grid=grid, repeats=repeats
+            )
             rows.append(bench.compare(only, script_grid, rates))
     whole = in_process(measure_end_to_end, PICTURES[0], repeats) if "default" in only else None
     return {
@@ -81,7 +88,8 @@ def pipeline(
         "gflops_after": _rates(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        "model": _MODEL,
+        "model": model,
+        "weights": "trained" if trained else "seeded",
         "settings": f"-c sam -s {_points(grid)}",
         "pictures": rows,
         "default_end_to_end": whole,
@@ -101,6 +109,7 @@ class _Picture:
     """One picture and what its procedures share."""
 
     name: str
+    model: str
     checkpoint: Path
     grid: int
     repeats: int
@@ -110,7 +119,7 @@ class _Picture:
     ) -> dict[str, Any]:
         task = Task(
             procedure=procedure,
-            model=_MODEL,
+            model=self.model,
             checkpoint=self.checkpoint,
             picture=self.name,
             precision=precision,
@@ -125,8 +134,8 @@ class _Picture:
         """Run the published procedure, count its arithmetic and time its reloads apart."""
         whole = 2 * objects + _FULL_GRID**2 + 4 * (_FULL_GRID // 2) ** 2
         row = _scaled(self.run("script", grid=grid), whole)
-        flop = in_process(count_script, self.checkpoint, _MODEL)
-        reload = in_process(reload_seconds, self.checkpoint, _MODEL, 3)
+        flop = in_process(count_script, self.model)
+        reload = in_process(reload_seconds, self.checkpoint, self.model, 3)
         return {
             **row,
             "tflop": (2 * objects + 5) * flop["encode"] + whole * flop["point"],

@@ -10,7 +10,7 @@ import torch
 from segment_anything import sam_model_registry
 from small_sam import build_small_sam
 
-from benchmarks import speed, speed_pipeline, speed_weights
+from benchmarks import speed, speed_pipeline, speed_procedures, speed_weights
 from benchmarks.speed_procedures import gflops, measure_end_to_end, read_example
 from uosam.backends import sam
 from uosam.backends.sam import SamBackend
@@ -30,6 +30,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.setattr(sam, "BUILDERS", {"vit_b": build})
     monkeypatch.setattr(speed_weights, "BUILDERS", {"vit_b": build})
+    monkeypatch.setattr(speed_procedures, "BUILDERS", {"vit_b": build})
     monkeypatch.setitem(sam_model_registry, "vit_b", build)
     monkeypatch.setattr(speed_pipeline, "in_process", lambda function, *given: function(*given))
     monkeypatch.setattr(speed_pipeline, "gflops", lambda dtype: gflops(dtype, side=64, repeats=1))
@@ -89,6 +90,22 @@ def test_the_default_settings_are_timed_from_file_to_file() -> None:
     found = measure_end_to_end("rocket", 1)
     assert found["model"] == load_config().backend.name
     assert found["seconds"] >= found["seconds_least"] > 0
+
+
+def test_a_model_that_comes_with_the_package_keeps_its_weights(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(speed_pipeline, "in_process", lambda function, *given: function(*given))
+    monkeypatch.setattr(speed_pipeline, "gflops", lambda dtype: gflops(dtype, side=64, repeats=1))
+    threads = torch.get_num_threads()
+    only = ("uosam", "script")
+    found = speed_pipeline.pipeline(model="tiny", only=only, repeats=1, grid=2, script_grid=2)
+    torch.set_num_threads(threads)
+    assert (found["model"], found["weights"]) == ("tiny", "trained")
+    script = found["pictures"][0]["procedures"]["script"]
+    assert script["model"] == "tiny"
+    assert 0 < script["reload_seconds"] < 60
+    assert found["pictures"][0]["procedures"]["uosam"]["times_faster"] > 1
 
 
 @pytest.mark.usefixtures("_small")

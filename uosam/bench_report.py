@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -117,10 +118,11 @@ def latex_table(
     columns = {"note": "p{7cm}", **{title: "l" for title in text if title != "note"}}
     kinds = "".join(columns.get(header[i], "r") for i in kept)
     body = frame.to_latex(index=False, escape=True, column_format=kinds)
-    escaped = caption.translate(str.maketrans({special: f"\\{special}" for special in "%_&#$"}))
+    escaped = re.sub(r"([%_&#$])", r"\\\1", caption)
+    width = r"\ifdim\width>\linewidth\linewidth\else\width\fi"
     return (
         f"\\begin{{table}}\n\\caption{{{escaped}}}\n"
-        f"\\resizebox{{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}}{{!}}{{%\n{body}}}\n\\end{{table}}\n"
+        f"\\resizebox{{{width}}}{{!}}{{%\n{body}}}\n\\end{{table}}\n"
     )
 
 

@@ -53,7 +53,7 @@ MODELS: Mapping[str, Model] = {
             licence="research",
             file="tiny.safetensors",
             size=7_381_032,
-            sha256="97b33295fc658f0b3b38b7a89dd13a7e3ef89ab95fabd73210c871d1a8afea3c",
+            sha256="e04b3e04756f45bf2b0b2c9b1d9da0b7a82dc9af5efd019179f062ba4d89bd55",
             packaged=True,
         ),
         Model(

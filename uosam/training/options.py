@@ -45,7 +45,7 @@ class TrainOptions:
         validate_pictures: pictures of each set in a validation during the run.
     """
 
-    steps: int = 5_000
+    steps: int = 8_000
     side: int = 256
     pictures: int = 8
     prompts: int = 4

@@ -73,6 +73,8 @@ def without_small_regions(mask: Mask, min_area: float) -> Mask:
     >>> without_small_regions(mask, 2).astype(int).tolist()
     [[1, 1, 1, 0, 0, 0], [1, 1, 1, 0, 0, 0], [1, 1, 1, 0, 0, 0]]
     """
+    if min_area <= 1:  # nothing is that small
+        return mask.copy()
     cleaned = mask.astype(np.uint8)
     for value in (0, 1):
         _, ids, stats, _ = cv2.connectedComponentsWithStats(

@@ -24,7 +24,7 @@ import numpy as np
 import PIL.Image
 
 from baselines.grabcut import refine_grabcut
-from benchmarks.speed import facts
+from benchmarks.speed import facts, store
 from uosam.backends import load_backend
 from uosam.config import Config, dump_config, load_config
 from uosam.demo import run_demo
@@ -274,9 +274,7 @@ def main() -> None:
     }
     print(table(row))
     if not arguments.dry_run:
-        RESULTS.parent.mkdir(exist_ok=True)
-        with RESULTS.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        store(RESULTS, row)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,8 @@ and machine to ``benchmarks/results/agreement.jsonl``.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,7 @@ from segment_anything import SamPredictor
 from segment_anything.utils.amg import calculate_stability_score
 
 from benchmarks.accuracy import SETS, read_set
-from benchmarks.speed import facts
+from benchmarks.speed import facts, store
 from uosam.backends import BackendOptions, load_backend, weights_digest
 from uosam.backends.checkpoints import find_checkpoint, load_weights, read_state_dict
 from uosam.backends.sam import BUILDERS
@@ -173,14 +171,14 @@ def table(result: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="tiny", choices=BUILDERS)
     parser.add_argument("--checkpoint")
     parser.add_argument("--limit", type=int, help="pictures of each set; default: all")
     parser.add_argument("-s", "--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     parser.add_argument("--dry-run", action="store_true", help="print, store nothing")
-    asked = parser.parse_args(arguments)
+    asked = parser.parse_args()
     shared = Path(os.environ.get("UOSAM_SHARED", Path(__file__).resolve().parents[2] / "shared"))
     options = BackendOptions(name=asked.model, checkpoint=asked.checkpoint, device="cpu")
     try:
@@ -196,8 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     row = {**facts(), "model": asked.model, "weights_sha256": weights}
     row |= {"arguments": sys.argv[1:], "result": result}
     if not asked.dry_run:
-        with RESULTS.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        store(RESULTS, row)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.speed import facts
+from benchmarks.speed import facts, store
 from uosam.backends.absorbed import AbsorbedDecoder
 from uosam.backends.batching import enlarge_padded
 from uosam.backends.encoders import speed_up
@@ -228,8 +228,7 @@ def main() -> None:
     row = measure(arguments.part, arguments.model, arguments.precision, **settings)
     print(json.dumps(row["result"], indent=1))
     if not arguments.dry_run:
-        with RESULTS.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        store(RESULTS, row)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.speed import facts
+from benchmarks.speed import facts, store
 from uosam.backends import BackendOptions, load_backend, weights_digest
 from uosam.errors import UosamError
 from uosam.training.quality import prompt_quality
@@ -63,9 +62,7 @@ def main() -> None:
     row: dict[str, Any] = {**facts(), "model": arguments.model, "weights_sha256": weights}
     row |= {"arguments": sys.argv[1:], "result": result}
     if not arguments.dry_run:
-        RESULTS.parent.mkdir(exist_ok=True)
-        with RESULTS.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        store(RESULTS, row)
 
 
 if __name__ == "__main__":

@@ -53,6 +53,13 @@ def facts() -> dict[str, Any]:
     }
 
 
+def store(path: Path, row: dict[str, Any]) -> None:
+    """Append a row to a file of results, a line of JSON each."""
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
 PARTS: dict[str, Callable[..., dict[str, Any]]] = {"evaluation": evaluation, "pipeline": pipeline}
 """What can be measured; each part returns a row's numbers."""
 
@@ -85,9 +92,7 @@ def main() -> None:
     row = {"part": arguments.part, **facts(), "result": part()}
     print(json.dumps(row["result"], indent=1))
     if not arguments.dry_run:
-        RESULTS.parent.mkdir(exist_ok=True)
-        with RESULTS.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        store(RESULTS, row)
 
 
 if __name__ == "__main__":

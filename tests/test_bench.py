@@ -100,7 +100,7 @@ def test_cells_are_filled_once_and_again_when_something_changed(toy: Path, tmp_p
     _, filled = run(plan, out)
     assert filled == ["more"]
     # A setting of a segmenter is no part of methods that have none.
-    _, filled = run(plan, out, "backend.name=tests.fakes:load", "local_region.cascade=2")
+    _, filled = run(plan, out, "backend.name=tests.fakes:load", "local_region.cascade=3")
     assert filled == []
     coarse = toy / "coarse" / "p1.png"
     coarse.write_bytes((toy / "coarse" / "p0.png").read_bytes())
@@ -123,7 +123,7 @@ def test_settings_of_the_segmenter_count_where_they_are_used(toy: Path, tmp_path
     assert filled == ["coarse", "uosam", "SSA"]
     assert row(board, "SSA").scores["object_IoU"] > 0.95
     assert row(board, "uosam").gains["object_IoU"].low > 0
-    _, filled = run(plan, out, "local_region.cascade=2")
+    _, filled = run(plan, out, "local_region.cascade=3")
     assert filled == ["uosam"]
     _, filled = run(plan, out, "backend.precision=bfloat16")
     assert filled == ["uosam", "SSA"]

@@ -395,7 +395,7 @@ def test_900_classes_as_pass_writes_them(tmp_path: Path) -> None:
     assert not after[..., 2].any()
     after = after[..., 0] + 256 * after[..., 1]
     np.testing.assert_array_equal(after == 1000, ids == 1000)
-    assert set(np.unique(after)) <= set(np.unique(ids))
+    assert set(np.unique(after)) <= set(np.unique(ids)) | {0}  # what objects give up is background
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz"])

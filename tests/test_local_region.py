@@ -258,6 +258,7 @@ def test_prompts_that_stand_for_no_region_are_refused(scene: Scene) -> None:
     [
         ({"min_score": 2.0}, r"local_region.min_score must be in \[0, 1\], got 2.0"),
         ({"cascade": 0}, "local_region.cascade must be at least 1, got 0"),
+        ({"rounds": 0}, "local_region.rounds must be at least 1, got 0"),
         ({"min_gain": -1.0}, "local_region.min_gain must be at least 0"),
         ({"max_growth": 0.5}, "local_region.max_growth must be at least 1"),
         ({"choose": "luck"}, "local_region.choose must be one of .*, got 'luck'"),

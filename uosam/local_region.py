@@ -35,6 +35,8 @@ class LocalRegionOptions:
 
     Attributes:
         enabled: whether the stage runs; off, the coarse map passes on.
+        rounds: how often the stage runs, prompts and gate included, each time on the map of the
+            time before; more than one helps coarse masks that are far off.
         cascade: decodes in a row; from the second on, an object's own last mask, its box and the
             first points are the prompts.
         choose: which of a row's masks wins: the one of highest "score", of highest "agreement"
@@ -54,14 +56,15 @@ class LocalRegionOptions:
     """
 
     enabled: bool = True
-    cascade: int = 1
+    rounds: int = 1
+    cascade: int = 2
     choose: Rule = "score"
     gate: bool = True
-    min_gain: float = 0.004
-    min_agreement: float = 0.3
-    min_score: float = 0.0
+    min_gain: float = 0.0
+    min_agreement: float = 0.1
+    min_score: float = 0.5
     min_contrast: float = 0.0
-    max_growth: float = 3.0
+    max_growth: float = 10.0
     min_region: float = 0.01
     merge: Literal["logits", "paint"] = "logits"
 
@@ -77,6 +80,7 @@ class LocalRegionOptions:
                     f"local_region.{name} must be in [0, 1], got {getattr(self, name)}"
                 )
         for name, least in (
+            ("rounds", 1),
             ("cascade", 1),
             ("min_gain", 0),
             ("min_contrast", 0),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
 
+import numpy as np
+
 from uosam.global_region import GlobalRegionOptions, refine_global
 from uosam.labels import check_label_map
-from uosam.local_region import LocalRegionOptions, refine_local
+from uosam.local_region import LocalRegionOptions, LocalResult, refine_local
 from uosam.prompts import PromptOptions, make_prompts
-from uosam.structures import Backend, Floats, Image, LabelMap, Refinement
+from uosam.structures import Backend, Floats, Image, LabelMap, Prompts, Refinement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,25 +57,46 @@ def refine(
         InputError: ``coarse`` is not int32 (H, W) or differs in size from ``image``.
     """
     check_label_map(coarse, (image.shape[0], image.shape[1]))
-    times = [perf_counter()]
-    embedding = backend.embed(image)
-    times.append(perf_counter())
-    prompts = make_prompts(coarse, embedding, options.prompts, background=background, scores=scores)
-    times.append(perf_counter())
-    local = refine_local(
-        coarse, image, prompts, embedding, backend, options.local_region, background=background
-    )
-    times.append(perf_counter())
-    labels = refine_global(
-        local.labels, embedding, backend, options.global_region, background=background
-    )
-    times.append(perf_counter())
-    stages = ("embed", "prompts", "local_region", "global_region")
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "embed"):
+        embedding = backend.embed(image)
+    rounds: list[tuple[Prompts, LocalResult]] = []
+    current = coarse
+    for _ in range(options.local_region.rounds):
+        with _timed(seconds, "prompts"):
+            prompts = make_prompts(
+                current, embedding, options.prompts, background=background, scores=scores
+            )
+        with _timed(seconds, "local_region"):
+            local = refine_local(
+                current,
+                image,
+                prompts,
+                embedding,
+                backend,
+                options.local_region,
+                background=background,
+            )
+        rounds.append((prompts, local))
+        if np.array_equal(local.labels, current):
+            break
+        current, scores = local.labels, None  # the scores are of the first map
+    with _timed(seconds, "global_region"):
+        labels = refine_global(
+            current, embedding, backend, options.global_region, background=background
+        )
     return Refinement(
         labels=labels,
-        local=local.labels,
-        confidence=local.confidence,
-        prompts=prompts,
-        decisions=local.decisions,
-        seconds={name: times[i + 1] - times[i] for i, name in enumerate(stages)},
+        local=current,
+        confidence=rounds[-1][1].confidence,
+        prompts=rounds[0][0],
+        decisions=tuple(choice for _, local in rounds for choice in local.decisions),
+        seconds=seconds,
     )
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    start = perf_counter()
+    yield
+    seconds[stage] = seconds.get(stage, 0.0) + perf_counter() - start

@@ -200,7 +200,7 @@ class Refinement:
         local: (H, W) the map after the local region optimizer, before the vote.
         confidence: (H, W) in [0, 1].
         prompts: what the local region optimizer asked first.
-        decisions: one per object.
+        decisions: one per object and round of the local region optimizer.
         seconds: wall time by stage ("embed", "prompts", "local_region", "global_region").
     """
 

@@ -67,6 +67,11 @@ class Picture:
     target: LabelMap
 
 
+def data(part: str) -> Path:
+    """Return the folder of the pictures to develop on ("train") or to look at ("val")."""
+    return Path(os.environ.get("UOSAM_SHARED", TOP.parent / "shared")) / "data" / part
+
+
 def read_set(folder: Path, limit: int | None = None) -> list[Picture]:
     """Read ``images``, ``coarse`` and ``gt`` of a set, in order of name.
 
@@ -259,9 +264,8 @@ def main() -> None:
             README.write_text(text, encoding="utf-8")
             draw_picture(PICTURE)
             return
-        shared = Path(os.environ.get("UOSAM_SHARED", TOP.parent / "shared"))
         config = load_config(arguments.config, arguments.set)
-        result = run(shared / "data" / "val", arguments.sets, config, arguments.limit)
+        result = run(data("val"), arguments.sets, config, arguments.limit)
     except UosamError as error:
         sys.exit(f"error: {error}")
     row = {

@@ -10,7 +10,6 @@ and machine to ``benchmarks/results/agreement.jsonl``.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ import torch
 from segment_anything import SamPredictor
 from segment_anything.utils.amg import calculate_stability_score
 
-from benchmarks.accuracy import SETS, read_set
+from benchmarks.accuracy import SETS, data, read_set
 from benchmarks.speed import facts, store
 from uosam.backends import BackendOptions, load_backend, weights_digest
 from uosam.backends.checkpoints import find_checkpoint, load_weights, read_state_dict
@@ -179,12 +178,11 @@ def main() -> None:
     parser.add_argument("-s", "--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     parser.add_argument("--dry-run", action="store_true", help="print, store nothing")
     asked = parser.parse_args()
-    shared = Path(os.environ.get("UOSAM_SHARED", Path(__file__).resolve().parents[2] / "shared"))
     options = BackendOptions(name=asked.model, checkpoint=asked.checkpoint, device="cpu")
     try:
         paths, config = backends(options), load_config(overrides=asked.set)
         result = {
-            name: compare(shared / "data" / "val" / name, background, paths, config, asked.limit)
+            name: compare(data("val") / name, background, paths, config, asked.limit)
             for name, background in SETS.items()
         }
         weights = weights_digest(options)

@@ -88,8 +88,8 @@ def decoder(model: str, precision: str, batches: Sequence[int] = BATCHES) -> lis
     return rows
 
 
-def encoder(model: str, precision: str) -> list[dict[str, Any]]:
-    """Time one square picture through the encoder as built and as rearranged."""
+def encoder(model: str, precision: str, *, compiled: bool = False) -> list[dict[str, Any]]:
+    """Time one square picture through the encoder as built, as rearranged, and as compiled."""
     package = build_lively(model).image_encoder
     ours = copy.deepcopy(package)
     speed_up(ours, torch.device("cpu"))
@@ -104,6 +104,14 @@ def encoder(model: str, precision: str) -> list[dict[str, Any]]:
     row["package"] = per_prompt(least(lambda: run(package, square)), 1)
     row["ours"] = per_prompt(least(lambda: run(ours, last)), 1)
     row.update(ratios(row["package"], row["ours"]))
+    if compiled:
+        other = copy.deepcopy(package)
+        speed_up(other, torch.device("cpu"), compiled=True)
+        start = time.perf_counter()
+        row["compiled_difference"] = difference(run(other, last), run(ours, last))
+        row["compiling_seconds"] = time.perf_counter() - start
+        row["compiled"] = per_prompt(least(lambda: run(other, last)), 1)
+        row["compiled_ratio"] = row["ours"]["ms"] / row["compiled"]["ms"]
     return [row]
 
 
@@ -220,11 +228,14 @@ def main() -> None:
     parser.add_argument("--model", choices=BUILDERS, default="vit_b")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--batches", type=int, nargs="+", help="decoder: how many prompts")
+    parser.add_argument("--compile", action="store_true", help="encoder: also with torch.compile")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--dry-run", action="store_true", help="print, store nothing")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    settings = {"batches": arguments.batches} if arguments.batches else {}
+    settings: dict[str, Any] = {"batches": arguments.batches} if arguments.batches else {}
+    if arguments.compile:
+        settings["compiled"] = True
     row = measure(arguments.part, arguments.model, arguments.precision, **settings)
     print(json.dumps(row["result"], indent=1))
     if not arguments.dry_run:

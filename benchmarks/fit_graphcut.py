@@ -8,7 +8,6 @@ set to the folder that holds ``data/train``.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.accuracy import data
 from uosam.backends.evidence import build_kernels, gather, prior_evidence
 from uosam.backends.graphcut import LIMIT, STRIDE, GraphCut, calibration, candidates, weigh
 from uosam.backends.quality import KINDS as KINDS_OF_MASK
@@ -157,7 +157,7 @@ def soft_prior(mask: np.ndarray, grid_hw: tuple[int, int]) -> Floats:
 
 def main() -> None:
     """Fit both passes and the quality model, and write them."""
-    root = Path(os.environ["UOSAM_SHARED"]) / "data" / "train"
+    root = data("train")
     per_kind = int(sys.argv[1]) if len(sys.argv) > 1 else 60
     models: dict[str, list[float] | list[list[float]]] = {}
     for name in ("first", "second"):

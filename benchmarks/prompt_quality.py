@@ -8,11 +8,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.accuracy import data
 from benchmarks.speed import facts, store
 from uosam.backends import BackendOptions, load_backend, weights_digest
 from uosam.errors import UosamError
@@ -51,10 +51,9 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="pictures of each set; default: all")
     parser.add_argument("--dry-run", action="store_true", help="print, store nothing")
     arguments = parser.parse_args()
-    shared = Path(os.environ.get("UOSAM_SHARED", Path(__file__).resolve().parents[2] / "shared"))
     options = BackendOptions(name=arguments.model, checkpoint=arguments.checkpoint)
     try:
-        result = run(shared / "data" / "val", options, arguments.limit)
+        result = run(data("val"), options, arguments.limit)
         weights = weights_digest(options)
     except UosamError as error:
         sys.exit(f"error: {error}")

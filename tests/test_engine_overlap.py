@@ -14,7 +14,6 @@ from uosam import task
 from uosam.config import load_config
 from uosam.engine import refine_folder
 from uosam.io.atomic import write_atomic
-from uosam.io.images import read_image
 from uosam.io.pairs import find_pairs
 from uosam.pipeline import refine
 from uosam.summary import Run
@@ -41,51 +40,29 @@ def run(root: Path, seen: list[str] | None = None) -> Run:
     )
 
 
-def test_the_last_picture_is_written_while_the_next_is_refined(
-    folders: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("ahead", "behind"), [("refine", "write_atomic"), ("read_image", "refine")]
+)
+def test_the_next_picture_is_begun_while_the_last_one_waits(
+    folders: Path, monkeypatch: pytest.MonkeyPatch, ahead: str, behind: str
 ) -> None:
+    steps = {name: getattr(task, name) for name in (ahead, behind)}
     begun = [threading.Event() for _ in range(COUNT + 1)]
     begun[COUNT].set()  # nothing comes after the last one
-    started = iter(begun)
+    events = iter(begun)
 
     def noted(*arguments: object, **settings: object) -> object:
-        next(started).set()
-        return refine(*arguments, **settings)  # type: ignore[arg-type]
-
-    together = []
-
-    def patient(path: Path, data: bytes) -> None:
-        together.append(begun[len(together) + 1].wait(10))
-        write_atomic(path, data)
-
-    monkeypatch.setattr(task, "refine", noted)
-    monkeypatch.setattr(task, "write_atomic", patient)
-    names: list[str] = []
-    assert dict(run(folders, names).failures) == {}
-    assert together == [True] * COUNT
-    assert names == [f"p{index}" for index in range(COUNT)]
-
-
-def test_the_next_picture_is_read_while_one_is_refined(
-    folders: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    read = [threading.Event() for _ in range(COUNT + 1)]
-    read[COUNT].set()  # nothing comes after the last one
-    events = iter(read)
-
-    def noted(path: Path) -> object:
-        image = read_image(path)
         next(events).set()
-        return image
+        return steps[ahead](*arguments, **settings)
 
     together = []
 
     def patient(*arguments: object, **settings: object) -> object:
-        together.append(read[len(together) + 1].wait(10))
-        return refine(*arguments, **settings)  # type: ignore[arg-type]
+        together.append(begun[len(together) + 1].wait(10))
+        return steps[behind](*arguments, **settings)
 
-    monkeypatch.setattr(task, "read_image", noted)
-    monkeypatch.setattr(task, "refine", patient)
+    monkeypatch.setattr(task, ahead, noted)
+    monkeypatch.setattr(task, behind, patient)
     names: list[str] = []
     assert dict(run(folders, names).failures) == {}
     assert together == [True] * COUNT

@@ -24,6 +24,9 @@ class EngineOptions:
 
     Attributes:
         workers: processes, each with its own model; 1 works in this process.
+        batch: pictures refined at a time in this process, what they ask of a SAM in one batch; for
+            accelerators, where the few prompts of one picture are too little work. It may change
+            the last bits of a mask's logits.
         overwrite: replace the results of other settings in the output folder.
         overlay: folder for before/after pictures; None draws none.
         confidence: folder for 8-bit confidence maps; None writes none.
@@ -36,6 +39,7 @@ class EngineOptions:
     """
 
     workers: int = 1
+    batch: int = 1
     overwrite: bool = False
     overlay: str | None = None
     confidence: str | None = None
@@ -47,11 +51,12 @@ class EngineOptions:
         """Check ranges.
 
         Raises:
-            ConfigError: ``workers`` is below 1, ``embedding_cache`` is unknown or its size not
-                above 0.
+            ConfigError: ``workers`` or ``batch`` is below 1, ``embedding_cache`` is unknown or its
+                size not above 0.
         """
-        if self.workers < 1:
-            raise ConfigError(f"engine.workers must be at least 1, got {self.workers}")
+        for name in ("workers", "batch"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"engine.{name} must be at least 1, got {getattr(self, name)}")
         if self.embedding_cache not in ("sweeps", "always", "never"):
             raise ConfigError(
                 "engine.embedding_cache must be sweeps, always or never, "

@@ -13,6 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from itertools import chain, pairwise
 from pathlib import Path
+from typing import Any
 
 import cv2
 
@@ -26,7 +27,7 @@ from uosam.summary import Run, encode_summary, sum_up
 from uosam.task import (
     Job,
     Outcome,
-    compute_one,
+    compute_several,
     explain,
     output_path,
     read_one,
@@ -137,23 +138,33 @@ def _map(job: Job, samples: Sequence[Sample], done: Sequence[Row | None]) -> Ite
 def _in_this_process(
     job: Job, samples: Sequence[Sample], done: Sequence[Row | None]
 ) -> Iterator[Outcome]:
-    """Refine one sample after the other, while the next is read and the last is written."""
-    last: Future[Outcome] | None = None
+    """Refine one batch after the other, while the next is read and the last is written."""
     tasks = list(zip(samples, done, strict=True))
+    size = job.config.engine.batch
+    batches = [tasks[start : start + size] for start in range(0, len(tasks), size)]
+    last: Future[list[Outcome]] = Future()
+    last.set_result([])
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-        reads = (reader.submit(read_one, job, *task) for task in tasks)
-        for task, (read, _) in zip(tasks, pairwise(chain(reads, [Future()])), strict=True):
+        reads = (reader.submit(_each, read_one, job, batch) for batch in batches)
+        for batch, (read, _) in zip(batches, pairwise(chain(reads, [Future()])), strict=True):
             try:
-                refined = compute_one(job, *task, read.result())
-            except BaseException:  # Ctrl-C: the last one is on disk, or will be, and is recorded
-                if last is not None:
-                    yield last.result()
+                refined = compute_several(job, batch, read.result())
+            except BaseException:  # Ctrl-C: the last are on disk, or will be, and are recorded
+                yield from last.result()
                 raise
-            if last is not None:
-                yield last.result()
-            last = writer.submit(write_one, job, *task, refined)
-        if last is not None:
-            yield last.result()
+            yield from last.result()
+            last = writer.submit(_each, write_one, job, batch, refined)
+        yield from last.result()
+
+
+def _each(
+    do: Callable[..., Any],
+    job: Job,
+    batch: Sequence[tuple[Sample, Row | None]],
+    *more: Sequence[Any],
+) -> list[Any]:
+    """Call ``do`` for every sample of a batch, with what else there is for it."""
+    return [do(job, *task, *rest) for task, *rest in zip(batch, *more, strict=True)]
 
 
 def _start_worker() -> None:

@@ -8,10 +8,10 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from uosam.backends import BackendOptions, load_backend
 from uosam.backends.embedding_cache import open_cache, remember
+from uosam.backends.sharing import BatchingBackend, work_together
 from uosam.config import Config, EngineOptions
 from uosam.errors import InputError, UosamError
 from uosam.io.atomic import write_atomic
@@ -105,13 +106,32 @@ def read_one(job: Job, sample: Sample, done: Row | None) -> Inputs | Outcome:
         return _failure(job, sample, done, error)
 
 
+def compute_several(
+    job: Job, tasks: Sequence[tuple[Sample, Row | None]], reads: Sequence[Inputs | Outcome]
+) -> list[Refined | Outcome]:
+    """Refine several samples as ``compute_one`` does, in shared batches if the model can."""
+    works = [
+        partial(compute_one, job, *task, read) for task, read in zip(tasks, reads, strict=True)
+    ]
+    if sum(isinstance(read, Inputs) for read in reads) > 1:
+        backend = _backend(job.config.backend, job.config.engine)
+        if isinstance(backend, BatchingBackend):
+            return work_together(works, backend)
+    return [work() for work in works]
+
+
 def compute_one(
-    job: Job, sample: Sample, done: Row | None, read: Inputs | Outcome
+    job: Job,
+    sample: Sample,
+    done: Row | None,
+    read: Inputs | Outcome,
+    backend: Backend | None = None,
 ) -> Refined | Outcome:
     """Refine in memory what was read; only a model that does not load is an error."""
     if isinstance(read, Outcome):
         return read
-    backend = _backend(job.config.backend, job.config.engine)
+    if backend is None:
+        backend = _backend(job.config.backend, job.config.engine)
     try:
         result = refine(
             read.image,

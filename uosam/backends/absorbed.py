@@ -75,6 +75,7 @@ class AbsorbedDecoder:
         sparse: torch.Tensor,
         dense: torch.Tensor | None,
         *,
+        features: torch.Tensor | None = None,
         multimask: bool,
         min_score: float,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -84,6 +85,8 @@ class AbsorbedDecoder:
             picture: from ``prepare``.
             sparse: (B, n, C) embedded points and corners of boxes.
             dense: (B, C, h, w) embedded masks, or None for rows without one.
+            features: (B, C, h, w) of every row's own picture, where rows with a mask ask about
+                several; None for those of ``picture``.
             multimask: outputs 1 to 3 or output 0.
             min_score: least estimated IoU, in [0, 1].
 
@@ -97,8 +100,10 @@ class AbsorbedDecoder:
         found = []
         for start in range(0, len(sparse), step):
             rows = slice(start, start + step)
-            masks = None if dense is None else dense[rows]
-            tokens, cells = self._attend(picture, sparse[rows], masks)
+            source = None
+            if dense is not None:
+                source = dense[rows] + (picture.features if features is None else features[rows])
+            tokens, cells = self._attend(picture, sparse[rows], source)
             scores = self._decoder.iou_prediction_head(tokens[:, 0])[:, outputs]
             left = (scores.clamp(0, 1) >= min_score).any(1).nonzero()[:, 0]
             for some in torch.split(left, 1 if on_cpu else len(left)):
@@ -108,7 +113,7 @@ class AbsorbedDecoder:
         return logits, scores, left
 
     def _attend(
-        self, picture: Picture, sparse: torch.Tensor, dense: torch.Tensor | None
+        self, picture: Picture, sparse: torch.Tensor, source: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Let tokens and cells look at each other; return (B, T, C) tokens and (B, N, C) cells."""
         decoder = self._decoder
@@ -116,8 +121,8 @@ class AbsorbedDecoder:
         prompt = torch.cat([outputs.expand(len(sparse), -1, -1), sparse], dim=1)
         tokens = prompt
         seen: Picture | Cells = picture
-        if dense is not None:
-            seen = self._placed((picture.features + dense).flatten(2).mT.to(self.dtype))
+        if source is not None:
+            seen = self._placed(source.flatten(2).mT.to(self.dtype))
         for layer in decoder.transformer.layers:
             if layer.skip_first_layer_pe:
                 tokens = layer.self_attn(tokens, tokens, tokens)

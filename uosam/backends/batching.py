@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -105,6 +107,54 @@ def decode_in_batches(
             else:
                 start += len(rows)
     return _join(parts, embedding)
+
+
+class Part(NamedTuple):
+    """Rows of the prompts about one picture, all with the same number of real points."""
+
+    embedding: Embedding
+    prompts: Prompts
+    rows: NDArray[np.int64]
+
+
+def decode_across(
+    asked: Sequence[tuple[Embedding, Prompts]],
+    decode_parts: Callable[[Sequence[Part]], list[Proposals]],
+    decode_alone: Callable[[Embedding, Prompts], Proposals],
+    batch_size: int,
+) -> list[Proposals]:
+    """Decode prompts with masks in batches that span pictures, and others picture by picture.
+
+    Args:
+        asked: pictures and what is asked about each.
+        decode_parts: answers rows of several pictures that ask with the same kinds of prompts.
+        decode_alone: answers all that is asked about one picture.
+        batch_size: rows given to ``decode_parts`` at a time at most.
+
+    Returns:
+        The answers about each picture, in order of row.
+    """
+    kinds: dict[tuple[int, bool], list[tuple[int, int]]] = defaultdict(list)
+    for index, (_, prompts) in enumerate(asked):
+        if prompts.logits is not None:
+            for rows in rows_of_equal_points(prompts):
+                count = int((prompts.point_labels[rows[0]] >= 0).sum())
+                kinds[count, prompts.boxes is None] += [(index, int(row)) for row in rows]
+    found: dict[int, list[Proposals]] = defaultdict(list)
+    for places in kinds.values():
+        for start in range(0, len(places), batch_size):
+            batch: dict[int, list[int]] = defaultdict(list)
+            for index, row in places[start : start + batch_size]:
+                batch[index].append(row)
+            parts = [Part(*asked[index], np.array(rows)) for index, rows in batch.items()]
+            for index, answer in zip(batch, decode_parts(parts), strict=True):
+                found[index].append(answer)
+    return [
+        decode_alone(embedding, prompts)
+        if prompts.logits is None
+        else _join(found[index], embedding)
+        for index, (embedding, prompts) in enumerate(asked)
+    ]
 
 
 def rows_of_equal_points(prompts: Prompts) -> Iterator[NDArray[np.int64]]:

@@ -157,9 +157,14 @@ class _Remembering:
         self._cache = cache
 
     def __call__(self, pixels: torch.Tensor) -> Any:
-        """Return what the encoder makes of pixels: tensors, alone or in lists and tuples."""
+        """Return what the encoder makes of pixels: tensors, alone or in lists and tuples.
+
+        Several pictures of one batch are looked up one by one, and only SAM sends several.
+        """
         import torch
 
+        if len(pixels) > 1:
+            return torch.cat([self(picture) for picture in torch.split(pixels, 1)])
         start = time.perf_counter()
         key = self._key(pixels)
         kept = _load(self._cache.read(key), pixels.device)

@@ -9,32 +9,31 @@ takes fewer steps to the same result, and that hopeless masks are dropped before
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image as PilImage
 from segment_anything.build_sam import build_sam_vit_b, build_sam_vit_h, build_sam_vit_l
 
 from uosam.backends import BackendOptions
 from uosam.backends.absorbed import AbsorbedDecoder
 from uosam.backends.absorbed_cells import Picture
 from uosam.backends.batching import (
+    Part,
     check_image,
     check_mask_prompts,
+    decode_across,
     decode_in_batches,
     enlarge_padded,
     keep_and_enlarge,
-    real_points,
 )
 from uosam.backends.checkpoints import find_checkpoint, load_weights, read_state_dict
 from uosam.backends.device import choose_device, out_of_memory
 from uosam.backends.encoders import speed_up
+from uosam.backends.sam_input import SamInput
 from uosam.backends.tiny import build_sam_tiny
 from uosam.backends.tiny_vit import build_sam_vit_t
 from uosam.errors import BackendError, InputError, unknown
@@ -111,31 +110,47 @@ class SamBackend:
             InputError: the array is not (H, W, 3) uint8 or has no pixels.
             BackendError: the device has not enough memory for one picture.
         """
-        check_image(image)
-        hw = (image.shape[0], image.shape[1])
-        rows, cols = self._input_hw(hw)
-        # PIL's bilinear filter is what the published predictor resizes with.
-        resized = PilImage.fromarray(image).resize((cols, rows), PilImage.Resampling.BILINEAR)
-        pixels = torch.from_numpy(np.array(resized)).to(self.device).permute(2, 0, 1)[None]
+        return self.embed_several([image])[0]
+
+    @torch.inference_mode()
+    def embed_several(self, images: Sequence[Image]) -> list[Embedding]:
+        """Encode pictures of any sizes in one batch.
+
+        Args:
+            images: (H, W, 3) uint8 RGB each, at least one.
+
+        Raises:
+            InputError: as ``embed``.
+            BackendError: the device has not enough memory for all of them.
+        """
+        for image in images:
+            check_image(image)
         try:
             with self._precision():
                 # Padding takes the channels out of their place, where convolutions want them.
-                square = self.sam.preprocess(pixels).contiguous(memory_format=torch.channels_last)
-                tensor = self.sam.image_encoder(square).float()
+                squares = torch.cat([self._input.square(image) for image in images])
+                encoded = self.sam.image_encoder(
+                    squares.contiguous(memory_format=torch.channels_last)
+                ).float()
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
+            amount = "one picture" if len(images) == 1 else f"{len(images)} pictures at once"
             raise BackendError(
-                f"not enough memory on {self.device} to encode one picture; use a smaller model, "
-                "-s backend.precision=bfloat16, or --device cpu"
+                f"not enough memory on {self.device} to encode {amount}; "
+                "use a smaller model, -s backend.precision=bfloat16, or --device cpu"
             ) from error
-        stride = self._side // tensor.shape[-1]
-        return Embedding(
-            features=tensor[0].cpu().numpy(),
-            extent=(rows / stride, cols / stride),
-            image_hw=hw,
-            state=self._decoder.prepare(tensor),
-        )
+        stride = self._input.side // encoded.shape[-1]
+        return [
+            Embedding(
+                features=tensor[0].cpu().numpy(),
+                extent=(rows / stride, cols / stride),
+                image_hw=(image.shape[0], image.shape[1]),
+                state=self._decoder.prepare(tensor),
+            )
+            for image, tensor in zip(images, encoded.split(1), strict=True)
+            for rows, cols in [self._input.hw((image.shape[0], image.shape[1]))]
+        ]
 
     @torch.inference_mode()
     def decode(
@@ -168,51 +183,106 @@ class SamBackend:
                 the logit grid, or a row asks nothing.
             BackendError: the device has not enough memory for one prompt.
         """
+        self._check(embedding, prompts)
+        return decode_in_batches(
+            lambda rows: self._decode_parts(
+                [Part(embedding, prompts, rows)], multimask, min_score, min_stability
+            )[0],
+            prompts,
+            embedding,
+            self.batch_size,
+        )
+
+    @torch.inference_mode()
+    def decode_several(
+        self,
+        asked: Sequence[tuple[Embedding, Prompts]],
+        *,
+        multimask: bool = True,
+        min_score: float = 0.0,
+        min_stability: float = 0.0,
+    ) -> list[Proposals]:
+        """Answer prompts about several pictures, in batches across the pictures.
+
+        Rows without a mask prompt come in hundreds, share what was made of their picture, and are
+        answered picture by picture. Arguments, answers and errors are those of ``decode``, but a
+        batch that does not fit into memory is not halved.
+        """
+        for embedding, prompts in asked:
+            self._check(embedding, prompts)
+        return decode_across(
+            asked,
+            lambda parts: self._decode_parts(parts, multimask, min_score, min_stability),
+            lambda embedding, prompts: self.decode(
+                embedding,
+                prompts,
+                multimask=multimask,
+                min_score=min_score,
+                min_stability=min_stability,
+            ),
+            self.batch_size,
+        )
+
+    def _check(self, embedding: Embedding, prompts: Prompts) -> None:
         if not isinstance(embedding.state, Picture):
             raise InputError(
                 f"decode needs an embedding made by embed of a SAM backend, got one with state "
                 f"{type(embedding.state).__name__}; embed the picture with this backend first"
             )
         check_mask_prompts(prompts, embedding)
-        return decode_in_batches(
-            lambda rows: self._decode_rows(
-                embedding, prompts, rows, multimask, min_score, min_stability
-            ),
-            prompts,
-            embedding,
-            self.batch_size,
-        )
 
-    def _decode_rows(
-        self,
-        embedding: Embedding,
-        prompts: Prompts,
-        rows: NDArray[np.int64],
-        multimask: bool,
-        min_score: float,
-        min_stability: float,
-    ) -> Proposals:
-        """Decode rows that have the same number of real points, in one batch."""
-        sparse, dense = self.sam.prompt_encoder(
-            points=self._points(prompts, rows, embedding.image_hw),
-            boxes=self._boxes(prompts, rows, embedding.image_hw),
-            masks=None if prompts.logits is None else self._tensor(prompts.logits[rows])[:, None],
-        )
+    def _decode_parts(
+        self, parts: Sequence[Part], multimask: bool, min_score: float, min_stability: float
+    ) -> list[Proposals]:
+        """Decode rows with the same kinds of prompts in one batch; one answer a part.
+
+        Rows of several parts have mask prompts.
+        """
+        encoded = [self._input.prompts(*part) for part in parts]
+        dense = features = None
+        if parts[0].prompts.logits is not None:
+            dense = torch.cat([masks for _, masks in encoded])
+        if len(parts) > 1:
+            features = torch.cat(
+                [part.embedding.state.features.expand(len(part.rows), -1, -1, -1) for part in parts]
+            )
         logits, scores, left = self._decoder.decode(
-            embedding.state,
-            sparse,
-            None if prompts.logits is None else dense,
+            parts[0].embedding.state,
+            torch.cat([sparse for sparse, _ in encoded]),
+            dense,
+            features=features,
             multimask=multimask,
             min_score=min_score,
         )
-        input_hw = self._input_hw(embedding.image_hw)
+        answers, end = [], 0
+        for part in parts:
+            start, end = end, end + len(part.rows)
+            own = (left >= start) & (left < end)
+            answers.append(
+                self._enlarge(
+                    part, logits[own], scores[own], left[own] - start, min_score, min_stability
+                )
+            )
+        return answers
+
+    def _enlarge(
+        self,
+        part: Part,
+        logits: torch.Tensor,
+        scores: torch.Tensor,
+        left: torch.Tensor,
+        min_score: float,
+        min_stability: float,
+    ) -> Proposals:
+        image_hw = part.embedding.image_hw
+        input_hw = self._input.hw(image_hw)
         return keep_and_enlarge(
             logits,
             scores,
-            rows[left.cpu().numpy()],
-            lambda some: enlarge_padded(some, self._side, input_hw, embedding.image_hw),
-            covered=(input_hw[0] / self._side, input_hw[1] / self._side),
-            image_hw=embedding.image_hw,
+            part.rows[left.cpu().numpy()],
+            lambda some: enlarge_padded(some, self._input.side, input_hw, image_hw),
+            covered=(input_hw[0] / self._input.side, input_hw[1] / self._input.side),
+            image_hw=image_hw,
             min_score=min_score,
             min_stability=min_stability,
         )
@@ -221,42 +291,9 @@ class SamBackend:
     def _decoder(self) -> AbsorbedDecoder:
         return AbsorbedDecoder(self.sam, torch.bfloat16 if self.autocast else torch.float32)
 
-    @property
-    def _side(self) -> int:
-        side: int = self.sam.image_encoder.img_size
-        return side
-
-    def _input_hw(self, image_hw: tuple[int, int]) -> tuple[int, int]:
-        """Size of a picture whose long side fills the network's square; at least one pixel."""
-        scale = self._side / max(image_hw)
-        rows, cols = (max(1, int(side * scale + 0.5)) for side in image_hw)
-        return rows, cols
+    @cached_property
+    def _input(self) -> SamInput:
+        return SamInput(sam=self.sam, device=self.device)
 
     def _precision(self) -> AbstractContextManager[object]:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.autocast)
-
-    def _tensor(self, array: NDArray[Any]) -> torch.Tensor:
-        return torch.as_tensor(array, dtype=torch.float32).to(self.device)
-
-    def _scale_xy(self, xy: NDArray[Any], image_hw: tuple[int, int]) -> torch.Tensor:
-        """Bring (..., 2) pixels of the picture to pixels of the network's square."""
-        rows, cols = self._input_hw(image_hw)
-        # In float64, as the published predictor does, so that answers agree to the last bit.
-        return self._tensor(xy.astype(np.float64) * (cols / image_hw[1], rows / image_hw[0]))
-
-    def _points(
-        self, prompts: Prompts, rows: NDArray[np.int64], image_hw: tuple[int, int]
-    ) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """Real points (b, n, 2) and labels (b, n) of some rows; None if they have none."""
-        real = real_points(prompts, rows)
-        if real is None:
-            return None
-        points, labels = real
-        return self._scale_xy(points, image_hw), self._tensor(labels)
-
-    def _boxes(
-        self, prompts: Prompts, rows: NDArray[np.int64], image_hw: tuple[int, int]
-    ) -> torch.Tensor | None:
-        if prompts.boxes is None:
-            return None
-        return self._scale_xy(prompts.boxes[rows].reshape(-1, 2, 2), image_hw).reshape(-1, 4)

@@ -37,7 +37,8 @@ class BackendOptions:
             which overflows in vit_h and MobileSAM.
         batch_size: prompts decoded at a time; halved on out-of-memory.
         compile: let ``torch.compile`` work on the image encoder at the first picture, which takes
-            minutes. It has gained nothing on CPUs and was not measured elsewhere; only SAM models.
+            seconds to minutes. It gains nothing on CPUs and was not measured elsewhere; only SAM
+            models.
     """
 
     name: str = "tiny"

@@ -238,30 +238,29 @@ class SamBackend:
 
         Rows of several parts have mask prompts.
         """
-        encoded = [self._input.prompts(*part) for part in parts]
-        dense = features = None
-        if parts[0].prompts.logits is not None:
-            dense = torch.cat([masks for _, masks in encoded])
+        sparse, dense = self._input.prompts(parts)
+        features = None
         if len(parts) > 1:
             features = torch.cat(
                 [part.embedding.state.features.expand(len(part.rows), -1, -1, -1) for part in parts]
             )
         logits, scores, left = self._decoder.decode(
             parts[0].embedding.state,
-            torch.cat([sparse for sparse, _ in encoded]),
+            sparse,
             dense,
             features=features,
             multimask=multimask,
             min_score=min_score,
         )
+        limits = (min_score, min_stability)
+        if len(parts) == 1:
+            return [self._enlarge(parts[0], logits, scores, left, *limits)]
         answers, end = [], 0
         for part in parts:
             start, end = end, end + len(part.rows)
             own = (left >= start) & (left < end)
             answers.append(
-                self._enlarge(
-                    part, logits[own], scores[own], left[own] - start, min_score, min_stability
-                )
+                self._enlarge(part, logits[own], scores[own], left[own] - start, *limits)
             )
         return answers
 

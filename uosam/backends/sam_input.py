@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image as PilImage
 
-from uosam.backends.batching import real_points
-from uosam.structures import Embedding, Image, Prompts
+from uosam.backends.batching import Part, real_points
+from uosam.structures import Image, Prompts
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -47,20 +48,26 @@ class SamInput:
         square: torch.Tensor = self.sam.preprocess(pixels)
         return square
 
-    def prompts(
-        self, embedding: Embedding, prompts: Prompts, rows: NDArray[np.int64]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Encode some rows, all with the same number of real points.
+    def prompts(self, parts: Sequence[Part]) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Encode rows with the same kinds of prompts, one part after the other.
 
         Returns:
-            (B, n, C) points and corners of boxes, and (B, C, h, w) masks.
+            (B, n, C) points and corners of boxes; (B, C, h, w) masks, or None without any.
         """
-        encoded: tuple[torch.Tensor, torch.Tensor] = self.sam.prompt_encoder(
-            points=self._points(prompts, rows, embedding.image_hw),
-            boxes=self._boxes(prompts, rows, embedding.image_hw),
-            masks=None if prompts.logits is None else self._tensor(prompts.logits[rows])[:, None],
-        )
-        return encoded
+        encoded = [
+            self.sam.prompt_encoder(
+                points=self._points(prompts, rows, embedding.image_hw),
+                boxes=self._boxes(prompts, rows, embedding.image_hw),
+                masks=None
+                if prompts.logits is None
+                else self._tensor(prompts.logits[rows])[:, None],
+            )
+            for embedding, prompts, rows in parts
+        ]
+        sparse = _joined([points for points, _ in encoded])
+        if parts[0].prompts.logits is None:
+            return sparse, None
+        return sparse, _joined([masks for _, masks in encoded])
 
     def _tensor(self, array: NDArray[Any]) -> torch.Tensor:
         return torch.as_tensor(array, dtype=torch.float32).to(self.device)
@@ -87,3 +94,8 @@ class SamInput:
         if prompts.boxes is None:
             return None
         return self._scale_xy(prompts.boxes[rows].reshape(-1, 2, 2), image_hw).reshape(-1, 4)
+
+
+def _joined(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Concatenate, without a copy of a single one."""
+    return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors))

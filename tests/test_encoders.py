@@ -9,9 +9,9 @@ from segment_anything.modeling.image_encoder import Attention
 from small_sam import build_small_sam
 from torch import nn
 
-from uosam.backends import blockwise
-from uosam.backends.blockwise import BlockwiseAttention
+from uosam.backends import relative_attention
 from uosam.backends.encoders import fold_norms, speed_up
+from uosam.backends.relative_attention import RelativeAttention, attend_fused, attend_in_blocks
 from uosam.backends.tiny import TinyEncoder
 from uosam.backends.tiny_vit import TinyViT
 from uosam.errors import BackendError
@@ -43,24 +43,33 @@ def expected(vit, square):
 def test_attention_in_blocks_equals_the_published_encoder(
     vit, square, expected, pairs, monkeypatch
 ):
-    monkeypatch.setattr(blockwise, "_PAIRS", pairs)
+    monkeypatch.setattr(relative_attention, "_PAIRS", pairs)
     faster = copy.deepcopy(vit)
     speed_up(faster, CPU)
-    kinds = [type(block.attn) for block in faster.blocks]
-    assert kinds == [BlockwiseAttention, BlockwiseAttention]
+    assert [block.attn.attend for block in faster.blocks] == [attend_in_blocks] * 2
     assert relative_error(faster(square), expected) < 1e-5
 
 
-def test_a_batch_of_grids(vit):
-    faster = copy.deepcopy(vit)
-    speed_up(faster, CPU)
+@pytest.fixture(scope="module", params=[attend_in_blocks, attend_fused])
+def faster(request, vit):
+    """The encoder with the attention of a CPU, and with that of an accelerator."""
+    other = copy.deepcopy(vit)
+    speed_up(other, CPU)
+    for block in other.blocks:
+        block.attn.attend = request.param
+    return other
+
+
+def test_exchanged_attention_equals_the_published_encoder(faster, square, expected):
+    assert relative_error(faster(square), expected) < 1e-5
+
+
+def test_a_batch_of_grids(vit, faster):
     windows = torch.randn(3, 14, 14, 32, generator=torch.Generator().manual_seed(2))
     assert relative_error(faster.blocks[0].attn(windows), vit.blocks[0].attn(windows)) < 1e-5
 
 
-def test_attention_in_bfloat16(vit, square, expected):
-    faster = copy.deepcopy(vit)
-    speed_up(faster, CPU)
+def test_attention_in_bfloat16(vit, faster, square, expected):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         rough, ours = vit(square).float(), faster(square).float()
     published_error = float((rough - expected).square().mean())
@@ -73,10 +82,11 @@ def test_names_of_weights_stay(vit):
     assert list(faster.state_dict()) == list(vit.state_dict())
 
 
-def test_only_a_cpu_attends_in_blocks(vit):
+def test_an_accelerator_attends_with_fused_kernels(vit):
     other = copy.deepcopy(vit)
     speed_up(other, torch.device("meta"))
-    assert all(type(block.attn) is Attention for block in other.blocks)
+    assert all(type(block.attn) is RelativeAttention for block in other.blocks)
+    assert all(block.attn.attend is attend_fused for block in other.blocks)
 
 
 def test_attention_without_positions_is_left_alone():

@@ -1,7 +1,7 @@
 """What makes the image encoder of a ``Sam`` faster on the machine at hand, without other results.
 
-Each step is there because it measured faster on two cores; docs/speed.md has the numbers, and what
-was tried and did not.
+Each step on a CPU is there because it measured faster on two cores; docs/speed.md has the numbers,
+and what was tried and did not. None was measured on an accelerator here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from uosam.backends.blockwise import BlockwiseAttention, attend_in_blocks
+from uosam.backends.relative_attention import RelativeAttention, exchange_attention
 from uosam.errors import BackendError
 
 
@@ -28,13 +28,11 @@ def speed_up(encoder: nn.Module, device: torch.device, *, compiled: bool = False
         BackendError: there is no working compiler.
     """
     fold_norms(encoder)
-    if device.type == "cpu":
-        # An accelerator is better off with few large steps.
-        attend_in_blocks(encoder)
+    exchange_attention(encoder, device)
     if compiled:
         _try_compiler(device)
         for module in encoder.modules():
-            if isinstance(module, BlockwiseAttention):
+            if isinstance(module, RelativeAttention) and device.type == "cpu":
                 # The compiler would write out its loops, pass by pass.
                 module.forward = torch.compiler.disable(module.forward)  # type: ignore[no-untyped-call, method-assign]
         encoder.forward = torch.compile(encoder.forward)

@@ -11,9 +11,9 @@ import numpy as np
 
 from uosam.global_region import GlobalRegionOptions, refine_global
 from uosam.labels import check_label_map
-from uosam.local_region import LocalRegionOptions, LocalResult, refine_local
+from uosam.local_region import LocalRegionOptions, refine_local
 from uosam.prompts import PromptOptions, make_prompts
-from uosam.structures import Backend, Floats, Image, LabelMap, Prompts, Refinement
+from uosam.structures import Backend, Decision, Floats, Image, LabelMap, Refinement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +60,9 @@ def refine(
     seconds: dict[str, float] = {}
     with _timed(seconds, "embed"):
         embedding = backend.embed(image)
-    rounds: list[tuple[Prompts, LocalResult]] = []
+    decisions: list[Decision] = []
     current = coarse
-    for _ in range(options.local_region.rounds):
+    for number in range(options.local_region.rounds):
         with _timed(seconds, "prompts"):
             prompts = make_prompts(
                 current, embedding, options.prompts, background=background, scores=scores
@@ -77,7 +77,9 @@ def refine(
                 options.local_region,
                 background=background,
             )
-        rounds.append((prompts, local))
+        if number == 0:
+            asked_first = prompts
+        decisions += local.decisions
         if np.array_equal(local.labels, current):
             break
         current, scores = local.labels, None  # the scores are of the first map
@@ -88,9 +90,9 @@ def refine(
     return Refinement(
         labels=labels,
         local=current,
-        confidence=rounds[-1][1].confidence,
-        prompts=rounds[0][0],
-        decisions=tuple(choice for _, local in rounds for choice in local.decisions),
+        confidence=local.confidence,
+        prompts=asked_first,
+        decisions=tuple(decisions),
         seconds=seconds,
     )
 

@@ -12,7 +12,11 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from uosam.backends.relative_attention import RelativeAttention, exchange_attention
+from uosam.backends.relative_attention import (
+    RelativeAttention,
+    attend_in_blocks,
+    exchange_attention,
+)
 from uosam.errors import BackendError
 
 
@@ -32,7 +36,7 @@ def speed_up(encoder: nn.Module, device: torch.device, *, compiled: bool = False
     if compiled:
         _try_compiler(device)
         for module in encoder.modules():
-            if isinstance(module, RelativeAttention) and device.type == "cpu":
+            if isinstance(module, RelativeAttention) and module.attend is attend_in_blocks:
                 # The compiler would write out its loops, pass by pass.
                 module.forward = torch.compiler.disable(module.forward)  # type: ignore[no-untyped-call, method-assign]
         encoder.forward = torch.compile(encoder.forward)

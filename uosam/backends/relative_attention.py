@@ -20,10 +20,8 @@ from torch.nn import functional as F
 
 _PAIRS = 2**20  # of query and key at a time on a CPU: 4 MiB of float32
 
-Attend = Callable[
-    [torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, float], torch.Tensor
-]
-"""From query, key and value (B, H * W, d), the likeness of positions (B, H, W, H) by row and
+Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float], torch.Tensor]
+"""From query, key and value (3, B, H * W, d), the likeness of positions (B, H, W, H) by row and
 (B, H, W, W) by column, and the scale of the products, to what each query sees, (B, H * W, d)."""
 
 
@@ -55,27 +53,23 @@ class RelativeAttention(nn.Module):
         count = height * width
         qkv = self.qkv(x).view(batch, count, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
         # One head of one grid after the other: (B * heads, H * W, d) each.
-        query, key, value = qkv.flatten(1, 2).contiguous()
-        grid = query.view(len(query), height, width, -1)
-        by_row = get_rel_pos(height, height, self.rel_pos_h).to(query.dtype)
-        by_column = get_rel_pos(width, width, self.rel_pos_w).to(query.dtype)
+        qkv = qkv.flatten(1, 2).contiguous()
+        grid = qkv[0].view(-1, height, width, qkv.shape[-1])
+        by_row = get_rel_pos(height, height, self.rel_pos_h).to(qkv.dtype)
+        by_column = get_rel_pos(width, width, self.rel_pos_w).to(qkv.dtype)
         apart_rows = torch.einsum("bhwc,hkc->bhwk", grid, by_row)
         apart_columns = torch.einsum("bhwc,wkc->bhwk", grid, by_column)
-        seen = self.attend(query, key, value, apart_rows, apart_columns, self.scale)
+        seen = self.attend(qkv, apart_rows, apart_columns, self.scale)
         seen = seen.view(batch, self.num_heads, count, -1).transpose(1, 2)
         projected: torch.Tensor = self.proj(seen.reshape(batch, height, width, channels))
         return projected
 
 
 def attend_in_blocks(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    apart_rows: torch.Tensor,
-    apart_columns: torch.Tensor,
-    scale: float,
+    qkv: torch.Tensor, apart_rows: torch.Tensor, apart_columns: torch.Tensor, scale: float
 ) -> torch.Tensor:
     """Attend with some rows of queries at a time."""
+    query, key, value = qkv
     _, height, width, _ = apart_rows.shape
     count = height * width
     seen = torch.empty_like(query)
@@ -93,23 +87,17 @@ def attend_in_blocks(
 
 
 def attend_fused(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    apart_rows: torch.Tensor,
-    apart_columns: torch.Tensor,
-    scale: float,
+    qkv: torch.Tensor, apart_rows: torch.Tensor, apart_columns: torch.Tensor, scale: float
 ) -> torch.Tensor:
     """Attend with the fused kernels of PyTorch that take a bias.
 
     Source: segment-anything-fast (2023), which saved an eighth (vit_h) to a quarter (vit_b) of the
     time by it on an A100.
     """
-    bias = _bias(apart_rows, apart_columns)
     # The kernels know batches of heads.
-    seen = F.scaled_dot_product_attention(
-        query[:, None], key[:, None], value[:, None], attn_mask=bias[:, None], scale=scale
-    )
+    query, key, value = qkv[:, :, None]
+    bias = _bias(apart_rows, apart_columns)[:, None]
+    seen = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale)
     return seen[:, 0]
 
 

@@ -96,7 +96,6 @@ class SamBackend:
     autocast: bool = False
     batch_size: int = 64
 
-    @torch.inference_mode()
     def embed(self, image: Image) -> Embedding:
         """Encode one picture, scaled so that its long side fills the network's square.
 
@@ -140,17 +139,20 @@ class SamBackend:
                 f"not enough memory on {self.device} to encode {amount}; "
                 "use a smaller model, -s backend.precision=bfloat16, or --device cpu"
             ) from error
-        stride = self._input.side // encoded.shape[-1]
         return [
-            Embedding(
-                features=tensor[0].cpu().numpy(),
-                extent=(rows / stride, cols / stride),
-                image_hw=(image.shape[0], image.shape[1]),
-                state=self._decoder.prepare(tensor),
-            )
+            self._embedding((image.shape[0], image.shape[1]), tensor)
             for image, tensor in zip(images, encoded.split(1), strict=True)
-            for rows, cols in [self._input.hw((image.shape[0], image.shape[1]))]
         ]
+
+    def _embedding(self, image_hw: tuple[int, int], encoded: torch.Tensor) -> Embedding:
+        rows, cols = self._input.hw(image_hw)
+        stride = self._input.side // encoded.shape[-1]
+        return Embedding(
+            features=encoded[0].cpu().numpy(),
+            extent=(rows / stride, cols / stride),
+            image_hw=image_hw,
+            state=self._decoder.prepare(encoded),
+        )
 
     @torch.inference_mode()
     def decode(

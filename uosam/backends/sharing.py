@@ -66,11 +66,11 @@ def work_together(
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _Request:
-    """A question of one thread; ``options`` is None for "embed", and those of "decode" else."""
+    """A question of one thread; ``limits`` is None for "embed", and those of "decode" else."""
 
     seat: int
     what: Any
-    options: tuple[bool, float, float] | None
+    limits: dict[str, Any] | None = None
     answer: Future[Any] = field(default_factory=Future)
 
 
@@ -104,7 +104,7 @@ class _Table:
 
     def _answer(self, due: list[_Request]) -> None:
         def kind(request: _Request) -> tuple[Any, ...]:
-            return (request.options is not None, *(request.options or ()))
+            return (request.limits is not None, *(request.limits or {}).values())
 
         for _, group in groupby(sorted(due, key=lambda r: (kind(r), r.seat)), key=kind):
             requests = list(group)
@@ -119,26 +119,18 @@ class _Table:
 
     def _together(self, requests: list[_Request]) -> Sequence[Any]:
         what = [request.what for request in requests]
-        if requests[0].options is None:
+        limits = requests[0].limits
+        if limits is None:
             return self.backend.embed_several(what)
-        multimask, min_score, min_stability = requests[0].options
-        return self.backend.decode_several(
-            what, multimask=multimask, min_score=min_score, min_stability=min_stability
-        )
+        return self.backend.decode_several(what, **limits)
 
     def _one_by_one(self, requests: list[_Request]) -> None:
         for request in requests:
             try:
-                if request.options is None:
+                if request.limits is None:
                     found: Any = self.backend.embed(request.what)
                 else:
-                    multimask, min_score, min_stability = request.options
-                    found = self.backend.decode(
-                        *request.what,
-                        multimask=multimask,
-                        min_score=min_score,
-                        min_stability=min_stability,
-                    )
+                    found = self.backend.decode(*request.what, **request.limits)
             except BaseException as error:
                 request.answer.set_exception(error)
             else:
@@ -153,7 +145,7 @@ class _Seat:
     number: int
 
     def embed(self, image: Image) -> Embedding:
-        answer: Embedding = self.table.ask(_Request(seat=self.number, what=image, options=None))
+        answer: Embedding = self.table.ask(_Request(seat=self.number, what=image))
         return answer
 
     def decode(
@@ -165,7 +157,11 @@ class _Seat:
         min_score: float = 0.0,
         min_stability: float = 0.0,
     ) -> Proposals:
-        options = (multimask, min_score, min_stability)
-        request = _Request(seat=self.number, what=(embedding, prompts), options=options)
+        limits = {
+            "multimask": multimask,
+            "min_score": min_score,
+            "min_stability": min_stability,
+        }
+        request = _Request(seat=self.number, what=(embedding, prompts), limits=limits)
         answer: Proposals = self.table.ask(request)
         return answer

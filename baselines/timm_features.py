@@ -11,12 +11,13 @@ import cv2
 import numpy as np
 import torch
 
-from baselines.pictures import check_picture
 from uosam.backends.device import choose_device
-from uosam.backends.restricted_pickle import read_checkpoint
-from uosam.backends.state_dict import fill, tensors
+from uosam.backends.weights.restricted_pickle import read_checkpoint
+from uosam.backends.weights.state_dict import fill, tensors
 from uosam.errors import BackendError, ConfigError
 from uosam.structures import Embedding, Image
+
+from .pictures import check_picture
 
 
 def load(name: str, path: str | Path | None, *, device: str = "auto") -> TimmEncoder:

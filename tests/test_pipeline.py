@@ -7,9 +7,9 @@ import pytest
 
 from tests.fakes import FakeBackend
 from uosam.labels import box
-from uosam.local_region import LocalRegionOptions
 from uosam.pipeline import RefineOptions, refine
-from uosam.prompts import PromptOptions
+from uosam.stages.local_region import LocalRegionOptions
+from uosam.stages.prompts import PromptOptions
 from uosam.structures import LOGIT_SCALE, Embedding, Prompts, Proposals
 
 SIDE = 64

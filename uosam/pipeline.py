@@ -9,10 +9,10 @@ from time import perf_counter
 
 import numpy as np
 
-from uosam.global_region import GlobalRegionOptions, refine_global
 from uosam.labels import check_label_map
-from uosam.local_region import LocalRegionOptions, refine_local
-from uosam.prompts import PromptOptions, make_prompts
+from uosam.stages.global_region import GlobalRegionOptions, refine_global
+from uosam.stages.local_region import LocalRegionOptions, refine_local
+from uosam.stages.prompts import PromptOptions, make_prompts
 from uosam.structures import Backend, Decision, Floats, Image, LabelMap, Refinement
 
 

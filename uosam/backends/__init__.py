@@ -1,6 +1,7 @@
-"""The table of backends and the one function that builds them.
+"""Build promptable segmenters behind the two methods of ``Backend``: a folder a family.
 
-Strings only, so that listing models or printing help imports no model library.
+May import structures, errors, lookup, coerce, labels; torch and model libraries only here. The
+table of names (``models.py``) holds text, so that listing models imports no model library.
 """
 
 from __future__ import annotations
@@ -9,19 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from uosam.backends.models import MODELS
 from uosam.errors import BackendError, ConfigError
 from uosam.lookup import lookup
 from uosam.structures import Backend
 
-BACKENDS = {
-    "graphcut": "uosam.backends.graphcut:load",
-    "tiny": "uosam.backends.sam:load",
-    "vit_t": "uosam.backends.sam:load",
-    "vit_b": "uosam.backends.sam:load",
-    "vit_l": "uosam.backends.sam:load",
-    "vit_h": "uosam.backends.sam:load",
-    "hf": "uosam.backends.hf:load",
-}
+BACKENDS = {model.name: model.load for model in MODELS.values()}
+"""Name to ``module:function``, for ``lookup``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,13 +78,13 @@ def weights_digest(options: BackendOptions) -> str:
     Raises:
         BackendError: the weights file is missing or empty, or the folder is without files.
     """
-    from uosam.backends.checkpoints import file_digest, find_checkpoint, folder_digest
-    from uosam.backends.models import MODELS
+    from uosam.backends.weights.checkpoints import file_digest, find_checkpoint, folder_digest
 
     model = MODELS.get(options.name)
     if model is not None and model.file is not None:
         return file_digest(find_checkpoint(options.name, options.checkpoint))
-    if model is not None or options.checkpoint is None:
+    takes_none = model is not None and not model.folder
+    if takes_none or options.checkpoint is None:
         return "none"
     path = Path(options.checkpoint).expanduser()
     if path.is_dir():

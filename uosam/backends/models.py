@@ -13,15 +13,16 @@ CACHE_VARIABLE = "UOSAM_CACHE"
 """Environment variable that replaces the user cache directory."""
 
 _META = "https://dl.fbaipublicfiles.com/segment_anything"
+_SAM = "uosam.backends.sam.backend:load"
 _MOBILE = "https://github.com/ChaoningZhang/MobileSAM/raw/master/weights"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """One backend by name, and the weights file that belongs to it.
+    """One backend by name: the one line that a new model needs in this package.
 
     Attributes:
-        name: key of ``BACKENDS``.
+        name: what users call it.
         parameters: number of weights of the whole model, 0 for a model without weights.
         licence: SPDX identifier of the weights, or of the code where there are none.
         file: name of the weights file, or None.
@@ -29,10 +30,13 @@ class Model:
         sha256: digest of the file, hexadecimal.
         md5: digest of the file, hexadecimal.
         url: where the authors offer the file.
-        packaged: whether the file is part of this package.
+        packaged: folder below ``uosam/backends`` that the file lies in, "" if it is to be fetched.
+        folder: whether its weights are a folder that the user names.
+        load: ``module:function`` that builds the backend.
     """
 
     name: str
+    load: str
     parameters: int
     licence: str
     file: str | None = None
@@ -40,24 +44,32 @@ class Model:
     sha256: str = ""
     md5: str = ""
     url: str = ""
-    packaged: bool = False
+    packaged: str = ""
+    folder: bool = False
 
 
 MODELS: Mapping[str, Model] = {
     model.name: model
     for model in (
-        Model(name="graphcut", parameters=0, licence="Apache-2.0"),
+        Model(
+            name="graphcut",
+            load="uosam.backends.graphcut.backend:load",
+            parameters=0,
+            licence="Apache-2.0",
+        ),
         Model(
             name="tiny",
+            load=_SAM,
             parameters=3_648_984,
             licence="research",
             file="tiny.safetensors",
             size=7_381_032,
             sha256="e04b3e04756f45bf2b0b2c9b1d9da0b7a82dc9af5efd019179f062ba4d89bd55",
-            packaged=True,
+            packaged="sam",
         ),
         Model(
             name="vit_t",
+            load=_SAM,
             parameters=10_130_092,
             licence="Apache-2.0",
             file="mobile_sam.pt",
@@ -68,6 +80,7 @@ MODELS: Mapping[str, Model] = {
         ),
         Model(
             name="vit_b",
+            load=_SAM,
             parameters=93_735_472,
             licence="Apache-2.0",
             file="sam_vit_b_01ec64.pth",
@@ -78,6 +91,7 @@ MODELS: Mapping[str, Model] = {
         ),
         Model(
             name="vit_l",
+            load=_SAM,
             parameters=312_342_832,
             licence="Apache-2.0",
             file="sam_vit_l_0b3195.pth",
@@ -88,6 +102,7 @@ MODELS: Mapping[str, Model] = {
         ),
         Model(
             name="vit_h",
+            load=_SAM,
             parameters=641_090_608,
             licence="Apache-2.0",
             file="sam_vit_h_4b8939.pth",
@@ -95,6 +110,13 @@ MODELS: Mapping[str, Model] = {
             sha256="a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
             md5="4b8939a88964f0f4ff5f5b2642c598a6",
             url=f"{_META}/sam_vit_h_4b8939.pth",
+        ),
+        Model(
+            name="hf",
+            load="uosam.backends.hf.backend:load",
+            parameters=0,
+            licence="its own",
+            folder=True,
         ),
     )
 }
@@ -110,4 +132,5 @@ def weights_path(model: Model) -> Path | None:
     """Return where the weights file of a model is looked for; None for a model without one."""
     if model.file is None:
         return None
-    return (Path(__file__).parent if model.packaged else model_directory()) / model.file
+    folder = Path(__file__).parent / model.packaged if model.packaged else model_directory()
+    return folder / model.file

@@ -102,10 +102,10 @@ def command(
     """
     from uosam.cli.progress import show_progress
     from uosam.config import load_config
-    from uosam.engine import refine_folder
     from uosam.errors import InputError
     from uosam.io.pairs import find_pairs, read_manifest
-    from uosam.summary import describe
+    from uosam.runs.engine import refine_folder
+    from uosam.runs.summary import describe
 
     flags = {
         "backend.name": model,

@@ -7,7 +7,7 @@ Sizes are always ``(H, W)`` and named ``hw``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -227,3 +227,61 @@ class Sample:
     image: Path | None = None
     coarse: Path | None = None
     target: Path | None = None
+
+
+class ImageText(Protocol):
+    """A model that compares pictures with words.
+
+    Attributes:
+        scale: what a similarity is multiplied with before the softmax over names.
+        colour: RGB that means "nothing" to the model, for padding and for what is masked out.
+        exclusive: whether similarities are logarithms of probabilities of words that exclude each
+            other; those of a name with many words then add up, elsewhere the best word counts.
+    """
+
+    scale: float
+    colour: tuple[int, int, int]
+    exclusive: bool
+
+    def embed_images(self, images: Sequence[Image]) -> Floats:
+        """Return (N, D) embeddings; their product with those of texts is the similarity."""
+        ...
+
+    def embed_texts(self, words: Sequence[str]) -> Floats:
+        """Return (W, D) embeddings of words or phrases, templates applied."""
+        ...
+
+
+class TextSegmenter(Protocol):
+    """A segmenter that is asked in words."""
+
+    def segment(self, image: Image, words: Sequence[str]) -> Floats:
+        """Return (W, H, W') logits at the size of the picture, positive where the word fits."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caption:
+    """A phrase for one region.
+
+    Attributes:
+        text: "" is a legal answer.
+        score: mean log probability of a new token; nan if the model gives none.
+        agreement: IoU of the model's own mask with the region; nan if it makes none.
+    """
+
+    text: str
+    score: float = float("nan")
+    agreement: float = float("nan")
+
+
+class Captioner(Protocol):
+    """A model that puts regions into words."""
+
+    def caption(self, image: Image, masks: Masks) -> list[Caption]:
+        """Return one caption for each of (M, H, W) masks, in order.
+
+        Raises:
+            InputError: a mask is empty.
+        """
+        ...

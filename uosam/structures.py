@@ -23,6 +23,9 @@ IGNORE = -1
 LOGIT_SCALE = 4
 """Logit grids are this many times finer than the embedding's feature grid (SAM: 64 -> 256)."""
 
+LEVELS = 6
+"""Levels of granularity at most: 1 whole ... 6 smallest part (Semantic-SAM, arXiv 2307.04767)."""
+
 Image = NDArray[np.uint8]  # (H, W, 3) RGB
 LabelMap = NDArray[np.int32]  # (H, W) class ids, or IGNORE; 0 is a real class
 Masks = NDArray[np.bool_]  # (M, H, W)
@@ -90,6 +93,8 @@ class Prompts:
         labels: (B,) the class id each row stands for.
         asked: (B, H, W) the region each row was derived from, for whoever judges the answers;
             backends do not look at it. None for prompts that stand for no region.
+        levels: (B, L) levels of granularity that each row asks for, 1 to ``LEVELS`` in rising
+            order, 0 as padding; None lets the backend choose.
     """
 
     points: Floats
@@ -98,6 +103,7 @@ class Prompts:
     logits: Floats | None = None
     labels: NDArray[np.int32]
     asked: Masks | None = None
+    levels: NDArray[np.int8] | None = None
 
     def __post_init__(self) -> None:
         """Hold the rows together.
@@ -116,6 +122,8 @@ class Prompts:
             shapes["logits"] = (self.logits.shape, (rows, *self.logits.shape[1:3]))
         if self.asked is not None:
             shapes["asked"] = (self.asked.shape, (rows, *self.asked.shape[1:3]))
+        if self.levels is not None:
+            shapes["levels"] = (self.levels.shape, (rows, *self.levels.shape[1:2]))
         for name, (actual, expected) in shapes.items():
             if actual != expected:
                 raise InputError(f"Prompts.{name} must be {expected}, got {actual}")
@@ -134,6 +142,8 @@ class Proposals:
         stability: (M,) IoU of the mask cut at logits -1 and +1 (SAM's stability score), in [0, 1].
         logits: (M, 4h, 4w) on the logit grid of the embedding; a mask is where they are positive.
         row: (M,) which row of Prompts each mask answers.
+        level: (M,) level of granularity of each mask, 1 to ``LEVELS``, or 0 where the backend
+            names none; all 0 if left out.
     """
 
     masks: Masks
@@ -141,6 +151,20 @@ class Proposals:
     stability: Floats
     logits: Floats
     row: NDArray[np.int64]
+    level: NDArray[np.int8] = field(default_factory=lambda: np.zeros(0, np.int8))
+
+    def __post_init__(self) -> None:
+        """Name no level where none was given.
+
+        Raises:
+            InputError: there are not as many levels as masks.
+        """
+        if not len(self.level):
+            object.__setattr__(self, "level", np.zeros(len(self.scores), np.int8))
+        if len(self.level) != len(self.scores):
+            raise InputError(
+                f"Proposals.level must be {(len(self.scores),)}, got {self.level.shape}"
+            )
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -163,6 +187,9 @@ class Backend(Protocol):
         min_stability: float = 0.0,
     ) -> Proposals:
         """Answer every row of ``prompts``, with up to three masks a row if ``multimask``.
+
+        Rows that ask for levels get one mask a level instead, in their order; a backend without
+        levels refuses them.
 
         A batch of B rows equals B batches of one. Masks below either threshold are dropped before
         they are enlarged; rows may therefore have no answer.

@@ -243,3 +243,35 @@ def test_codecs_and_files_are_documented() -> None:
     text = (Path(__file__).parents[2] / "docs/files.md").read_text()
     for name in (*CODECS, MANIFEST, PARTIAL, "summary.json", "config.yaml"):
         assert f"`{name}`" in text
+
+
+@pytest.mark.parametrize("dial", ["--level 1,3", "--level 3", "--granularity 0.4"])
+def test_the_dial_sets_the_levels_of_both_stages(
+    uosam_command: Run, folders: Path, dial: str
+) -> None:
+    code, _, err = uosam_command(f"refine images masks out --model graphcut {dial}")
+    assert code == 0, err
+    settings = yaml.safe_load((folders / "out" / "config.yaml").read_text())
+    expected = {"--level 1,3": [1, 3], "--level 3": [3], "--granularity 0.4": [4]}[dial]
+    assert settings["local_region"]["levels"] == expected
+    assert settings["global_region"]["levels"] == expected
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--model vit_b --level 2", "vit_b has no levels of granularity"),
+        ("--model tiny --level 5", "tiny has levels 1 to 3"),
+        ("--model graphcut --level two", "levels must be a list of int"),
+        ("--model graphcut --level 3,1", "rising and without repeats"),
+        ("--model graphcut --granularity 1.5", "above 0 and at most 1"),
+        ("--model graphcut --granularity 0.5 --level 1", "got both"),
+    ],
+)
+def test_a_wrong_dial_is_one_line(
+    uosam_command: Run, folders: Path, flags: str, message: str
+) -> None:
+    code, _, err = uosam_command(f"refine images masks out {flags}")
+    assert code == 2
+    assert message in err
+    assert len(err.strip().splitlines()) == 1

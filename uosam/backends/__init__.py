@@ -34,6 +34,9 @@ class BackendOptions:
         compile: let ``torch.compile`` work on the image encoder at the first picture, which takes
             seconds to minutes. It gains nothing on CPUs and was not measured elsewhere; only SAM
             models.
+        order: what numbers the levels of granularity: the "token" that the model learnt for each,
+            or the "area" of the masks of a click, which never grows from level to level. Models
+            whose levels are those of areas know no other order.
     """
 
     name: str = "tiny"
@@ -42,13 +45,16 @@ class BackendOptions:
     precision: Literal["float32", "bfloat16"] = "float32"
     batch_size: int = 64
     compile: bool = False
+    order: Literal["token", "area"] = "token"
 
     def __post_init__(self) -> None:
         """Check ranges.
 
         Raises:
-            ConfigError: ``batch_size`` is below 1 or ``precision`` is not offered.
+            ConfigError: ``batch_size`` is below 1, or ``precision`` or ``order`` is not offered.
         """
+        if self.order not in ("token", "area"):
+            raise ConfigError(f"backend.order must be token or area, got {self.order!r}")
         if self.batch_size < 1:
             raise ConfigError(f"backend.batch_size must be at least 1, got {self.batch_size}")
         if self.precision not in ("float32", "bfloat16"):

@@ -32,6 +32,7 @@ class Model:
         url: where the authors offer the file.
         packaged: folder below ``uosam/backends`` that the file lies in, "" if it is to be fetched.
         folder: whether its weights are a folder that the user names.
+        levels: how many levels of granularity it answers; 0 for a model without.
         load: ``module:function`` that builds the backend.
     """
 
@@ -46,6 +47,7 @@ class Model:
     url: str = ""
     packaged: str = ""
     folder: bool = False
+    levels: int = 0
 
 
 MODELS: Mapping[str, Model] = {
@@ -56,6 +58,7 @@ MODELS: Mapping[str, Model] = {
             load="uosam.backends.graphcut.backend:load",
             parameters=0,
             licence="Apache-2.0",
+            levels=6,
         ),
         Model(
             name="tiny",
@@ -66,6 +69,7 @@ MODELS: Mapping[str, Model] = {
             size=7_381_032,
             sha256="e04b3e04756f45bf2b0b2c9b1d9da0b7a82dc9af5efd019179f062ba4d89bd55",
             packaged="sam",
+            levels=3,
         ),
         Model(
             name="vit_t",
@@ -120,6 +124,11 @@ MODELS: Mapping[str, Model] = {
         ),
     )
 }
+
+
+def with_levels() -> list[str]:
+    """Name the models that answer levels of granularity."""
+    return [model.name for model in MODELS.values() if model.levels]
 
 
 def model_directory() -> Path:

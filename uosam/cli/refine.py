@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from uosam.cli.dial import Granularity, Level, level_settings
+
 
 def _short(key: str, text: str) -> str:
     return f"{text} Short for -s {key}."
@@ -28,6 +30,8 @@ def command(
     checkpoint: Annotated[
         str | None, typer.Option(help=_short("backend.checkpoint=FILE", "Weights of the model."))
     ] = None,
+    level: Level = None,
+    granularity: Granularity = None,
     device: Annotated[
         str | None,
         typer.Option(help=_short("backend.device=NAME", "auto, cpu, cuda, cuda:1, mps.")),
@@ -120,6 +124,7 @@ def command(
         "engine.overwrite": "true" if overwrite else None,
     }
     given = [f"{key}={value}" for key, value in flags.items() if value is not None]
+    given += level_settings(level, granularity, config, [*given, *(settings or [])])
     options = load_config(config, [*given, *(settings or [])])
     *inputs, out = paths
     table = options.engine.manifest

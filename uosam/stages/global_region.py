@@ -13,6 +13,7 @@ import numpy as np
 
 from uosam.errors import ConfigError
 from uosam.labels import check_label_map
+from uosam.stages.levels import check_levels
 from uosam.stages.proposals import SAFETY, Search, grid_points, inside, near_boundaries
 from uosam.structures import IGNORE, Backend, Embedding, Floats, LabelMap, Masks
 
@@ -34,6 +35,8 @@ class GlobalRegionOptions:
         min_area: smallest proposal, as a share of the picture.
         min_purity: least share of the winning label inside a proposal, in [0, 1]; 0.5 leaves
             proposals across several objects out.
+        levels: levels of granularity that the points ask for, 1 whole to 6 smallest part, rising;
+            () lets the segmenter choose.
         background_votes: whether the background can win (the paper) or is not counted.
         protect: whether a label that would lose more than half its pixels keeps them.
     """
@@ -45,6 +48,7 @@ class GlobalRegionOptions:
     max_overlap: float = 0.7
     min_area: float = 0.0005
     min_purity: float = 0.75
+    levels: tuple[int, ...] = ()
     background_votes: bool = True
     protect: bool = True
 
@@ -52,8 +56,10 @@ class GlobalRegionOptions:
         """Check ranges.
 
         Raises:
-            ConfigError: a share lies outside [0, 1], ``grid`` is negative or ``seeds`` is unknown.
+            ConfigError: a share lies outside [0, 1], ``grid`` is negative, ``seeds`` is unknown or
+                ``levels`` are none.
         """
+        check_levels(self.levels, "global_region.levels")
         if self.grid < 0:
             raise ConfigError(f"global_region.grid must be at least 0, got {self.grid}")
         if self.seeds not in ("grid", "band"):
@@ -73,6 +79,7 @@ def search(embedding: Embedding, backend: Backend, options: GlobalRegionOptions)
         min_score=options.min_score,
         min_stability=options.min_stability,
         min_area=options.min_area,
+        levels=options.levels,
     )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from uosam.errors import ConfigError
 from uosam.labels import check_label_map, colour_gradient, from_logits, iou
+from uosam.stages.levels import ask_levels, check_levels
 from uosam.stages.merge import merge
 from uosam.stages.redraw import Redraws, Rule, decode_cascade, unite
 from uosam.structures import (
@@ -51,6 +52,8 @@ class LocalRegionOptions:
         max_growth: largest ratio of the redraw's area to the coarse object's, or of the inverse.
         min_region: smallest part and smallest hole of a redraw, as a share of it, in [0, 1]; what
             is smaller is removed or filled.
+        levels: levels of granularity that the first decode asks for, 1 whole to 6 smallest part,
+            rising; () lets the segmenter choose.
         merge: "logits" gives a contested pixel to the surer object; "paint" lets smaller objects
             overwrite larger ones (the paper).
     """
@@ -66,14 +69,17 @@ class LocalRegionOptions:
     min_contrast: float = 0.0
     max_growth: float = 10.0
     min_region: float = 0.01
+    levels: tuple[int, ...] = ()
     merge: Literal["logits", "paint"] = "logits"
 
     def __post_init__(self) -> None:
         """Check ranges.
 
         Raises:
-            ConfigError: a share lies outside [0, 1], or a count or ratio is too small.
+            ConfigError: a share lies outside [0, 1], a count or ratio is too small, or ``levels``
+                are none.
         """
+        check_levels(self.levels, "local_region.levels")
         for name in ("min_agreement", "min_score", "min_region"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(
@@ -225,7 +231,7 @@ def refine_local(
     if not len(prompts) or not options.enabled:
         return LocalResult(labels=coarse.copy(), decisions=(), confidence=confidence)
     chosen = decode_cascade(
-        prompts,
+        ask_levels(prompts, options.levels),
         embedding,
         backend,
         steps=options.cascade,

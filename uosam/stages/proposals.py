@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from uosam.stages.levels import ask_levels
 from uosam.structures import (
     IGNORE,
     LOGIT_SCALE,
@@ -45,15 +46,16 @@ def grid_points(image_hw: tuple[int, int], side: int) -> Floats:
     return np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float32)
 
 
-def point_prompts(points: Floats) -> Iterator[Prompts]:
+def point_prompts(points: Floats, levels: tuple[int, ...] = ()) -> Iterator[Prompts]:
     """Make single-point prompts in batches, label -1 as they stand for none."""
     for start in range(0, len(points), _BATCH):
         batch = points[start : start + _BATCH, None]
-        yield Prompts(
+        prompts = Prompts(
             points=batch,
             point_labels=np.ones(batch.shape[:2], np.int8),
             labels=np.full(len(batch), IGNORE, np.int32),
         )
+        yield ask_levels(prompts, levels)
 
 
 def suppress(masks: Masks, scores: Floats, max_overlap: float) -> NDArray[np.int64]:
@@ -116,6 +118,7 @@ class Search:
         min_score: least estimate of a proposal's IoU.
         min_stability: least stability of a proposal.
         min_area: smallest proposal, as a share of the picture.
+        levels: levels of granularity asked for; () lets the backend choose.
         asked: number of points asked.
         sure: (4h, 4w) where a proposal that was kept has a logit above ``SURE``.
     """
@@ -125,6 +128,7 @@ class Search:
     min_score: float
     min_stability: float
     min_area: float
+    levels: tuple[int, ...] = ()
     asked: int = 0
     sure: NDArray[np.bool_] = field(init=False)
     _found: dict[bytes, tuple[float, NDArray[np.bool_], NDArray[np.uint8]]] = field(
@@ -147,7 +151,7 @@ class Search:
             if skip_explained:
                 batch = batch[~self._explained(batch)]
             self.asked += len(batch)
-            for prompts in point_prompts(batch):
+            for prompts in point_prompts(batch, self.levels):
                 self._keep(
                     self.backend.decode(
                         self.embedding,

@@ -116,6 +116,7 @@ def take(prompts: Prompts, rows: Sequence[int]) -> Prompts:
         logits=None if prompts.logits is None else prompts.logits[index],
         labels=prompts.labels[index],
         asked=None if prompts.asked is None else prompts.asked[index],
+        levels=None if prompts.levels is None else prompts.levels[index],
     )
 
 
@@ -126,6 +127,7 @@ def _follow_up(prompts: Prompts, chosen: dict[int, Candidate]) -> Prompts:
         take(prompts, rows),
         boxes=np.stack([box(chosen[row].mask) for row in rows]),
         logits=np.stack([chosen[row].logits for row in rows]),
+        levels=None,  # the mask says by now what is meant
     )
 
 

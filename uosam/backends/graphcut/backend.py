@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from uosam.backends import BackendOptions
+from uosam.backends.checks import check_levels
 from uosam.backends.graphcut.calibration import calibration
 from uosam.backends.graphcut.cutting import cut_regions
 from uosam.backends.graphcut.evidence import (
@@ -28,10 +29,16 @@ from uosam.backends.graphcut.evidence import (
     prior_evidence,
 )
 from uosam.backends.graphcut.guided import GuidedFilter
-from uosam.backends.graphcut.hierarchy import build_hierarchy, segments_at
+from uosam.backends.graphcut.hierarchy import THRESHOLDS, build_hierarchy
+from uosam.backends.graphcut.points import (
+    clicked_regions,
+    level_segments,
+    middle_region,
+    point_segments,
+    prior_of,
+)
 from uosam.backends.graphcut.quality import mask_evidence
 from uosam.backends.graphcut.regions import Regions, find_regions, working_copy
-from uosam.errors import InputError
 from uosam.labels import colour_gradient
 from uosam.structures import LOGIT_SCALE, Embedding, Floats, Image, Prompts, Proposals
 
@@ -46,6 +53,9 @@ OUTLINE_BLUR = 1.0
 """Deviation in pixels of a last blur, against frayed outlines in texture."""
 LIMIT = 8.0
 """Logits are clipped to plus and minus this."""
+
+_Answer = tuple[int, float, Floats, int]
+"""Row, score, logit field on the working copy, and level or 0."""
 
 # The matrices are too small to gain from BLAS threads, and beside other work they lose.
 _ONE_THREAD = ThreadpoolController()
@@ -125,26 +135,30 @@ class GraphCut:
     ) -> Proposals:
         """Answer boxes and masks with graph cuts, lone points with segments of the hierarchy.
 
+        Rows that ask for levels are answered with the hierarchy's segments of these levels around
+        the points inside, or else the middle of the box or mask.
+
         Scores estimate the mask's IoU with what was meant; stability is the IoU of the mask cut at
         logits -1 and +1.
         """
-        answers = []
-        if prompts.boxes is None and prompts.logits is None:
-            answers = self._point_answers(embedding, prompts, 3 if multimask else 1)
+        check_levels(prompts, "graphcut", len(THRESHOLDS))
+        answers: list[_Answer] = []
+        if prompts.levels is not None or (prompts.boxes is None and prompts.logits is None):
+            answers = self._segment_answers(embedding, prompts, 3 if multimask else 1)
         elif len(prompts):
             with _ONE_THREAD.limit(limits=1):
                 answers = self._cut_answers(embedding, prompts, 3 if multimask else 1)
         kept = []
-        for row, score, field in answers:
+        for row, score, field, level in answers:
             wide = int(np.count_nonzero(field > -1))
             stability = int(np.count_nonzero(field > 1)) / wide if wide else 0.0
             if score >= min_score and stability >= min_stability:
-                kept.append((row, score, stability, field))
+                kept.append((row, score, stability, level, field))
         height, width = embedding.image_hw
         logits = np.full((len(kept), *embedding.logits_hw), -LIMIT, np.float32)
         masks = np.zeros((len(kept), height, width), bool)
         rows, cols = embedding.state.grid.shape
-        for index, (_, _, _, field) in enumerate(kept):
+        for index, (*_, field) in enumerate(kept):
             logits[index, :rows, :cols] = cv2.resize(
                 field, (cols, rows), interpolation=cv2.INTER_AREA
             )
@@ -155,73 +169,36 @@ class GraphCut:
             stability=np.array([k[2] for k in kept], np.float32),
             logits=logits,
             row=np.array([k[0] for k in kept], np.int64),
+            level=np.array([k[3] for k in kept], np.int8),
         )
 
-    def _clicked(self, embedding: Embedding, prompts: Prompts, row: int) -> dict[int, int]:
-        """Return the regions under the points of one row, and their labels."""
-        ids = embedding.state.regions.ids
-        (height, width), (image_height, image_width) = ids.shape, embedding.image_hw
-        clicked = {}
-        for (x, y), label in zip(prompts.points[row], prompts.point_labels[row], strict=True):
-            if label >= 0:
-                column = min(width - 1, max(0, int((x + 0.5) * width / image_width)))
-                line = min(height - 1, max(0, int((y + 0.5) * height / image_height)))
-                clicked[int(ids[line, column])] = int(label)
-        return clicked
-
-    def _point_answers(
+    def _segment_answers(
         self, embedding: Embedding, prompts: Prompts, amount: int
-    ) -> list[tuple[int, float, Floats]]:
+    ) -> list[_Answer]:
+        """Answer with segments around the points, ``amount`` a row or those of asked levels."""
         state: _State = embedding.state
-        answers = []
+        ids, tree = state.regions.ids, state.hierarchy
+        answers: list[_Answer] = []
         for row in range(len(prompts)):
-            clicked = self._clicked(embedding, prompts, row)
-            inside = [region for region, label in clicked.items() if label == 1]
-            outside = [region for region, label in clicked.items() if label == 0]
-            if not inside:
-                continue
-            members, scores = segments_at(state.hierarchy, state.regions, inside[0], amount)
-            for other in inside[1:]:
-                more, _ = segments_at(state.hierarchy, state.regions, other, amount)
-                members = members | more[np.minimum(np.arange(len(members)), len(more) - 1)]
-            for other in outside:
-                fine, _ = segments_at(state.hierarchy, state.regions, other, 1)
-                members = members & ~fine[0]
-                members[:, inside] = True
-            for member, score in zip(members, scores, strict=True):
+            clicked = clicked_regions(embedding, ids, prompts, row)
+            if prompts.levels is None:
+                members, scores = point_segments(tree, state.regions, clicked, amount)
+                asked = np.zeros(len(scores), np.int8)
+            else:
+                asked = prompts.levels[row][prompts.levels[row] > 0]
+                if 1 not in clicked.values():
+                    clicked |= middle_region(embedding, ids, state.grid, prompts, row)
+                members, scores = level_segments(tree, state.regions, clicked, asked)
+            for member, score, level in zip(members, scores.tolist(), asked.tolist(), strict=False):
                 field = np.where(member, LIMIT / 2, -LIMIT / 2).astype(np.float32)
-                answers.append((row, float(score), field[state.regions.ids]))
+                answers.append((row, score, field[ids], level))
         return answers
 
-    def _prior(self, embedding: Embedding, prompts: Prompts, row: int) -> Floats:
-        """Probability of the object on the covered cells of the logit grid."""
-        rows, cols = embedding.state.grid.shape
-        prior = np.ones((rows, cols), np.float32)
-        if prompts.logits is not None:
-            if prompts.logits.shape[1:] != embedding.logits_hw:
-                raise InputError(
-                    f"Prompts.logits must be on the embedding's logit grid {embedding.logits_hw}, "
-                    f"got {prompts.logits.shape[1:]}; make them with uosam.labels.to_grid"
-                )
-            return np.asarray(1 / (1 + np.exp(-prompts.logits[row, :rows, :cols])), np.float32)
-        if prompts.boxes is not None:
-            height, width = embedding.image_hw
-            x0, y0, x1, y1 = prompts.boxes[row] + [0, 0, 1, 1]
-            for low, high, length, size, axis in (
-                (x0, x1, width, cols, 1),
-                (y0, y1, height, rows, 0),
-            ):
-                at = (np.arange(size) + 0.5) * length / size
-                # The middle of a box is almost surely the object, its rim as likely not.
-                depth = np.minimum(at - low, high - at) / max(1e-6, 0.2 * (high - low))
-                prior *= np.expand_dims(np.clip(depth, 0, 1), 1 - axis).astype(np.float32)
-        return prior
-
-    def _cut_answers(
-        self, embedding: Embedding, prompts: Prompts, amount: int
-    ) -> list[tuple[int, float, Floats]]:
+    def _cut_answers(self, embedding: Embedding, prompts: Prompts, amount: int) -> list[_Answer]:
         state: _State = embedding.state
-        priors = [self._prior(embedding, prompts, row) for row in range(len(prompts))]
+        priors = [
+            prior_of(embedding, state.grid.shape, prompts, row) for row in range(len(prompts))
+        ]
         evidence = np.stack(
             [prior_evidence(prior, state.grid, len(state.regions)) for prior in priors], axis=1
         )
@@ -229,9 +206,10 @@ class GraphCut:
         answers = []
         for row, prior in enumerate(priors):
             unary = logits[:, row].copy()
-            for region, label in self._clicked(embedding, prompts, row).items():
+            clicked = clicked_regions(embedding, state.regions.ids, prompts, row)
+            for region, label in clicked.items():
                 unary[region] = LIMIT if label == 1 else -LIMIT
-            answers += [(row, *answer) for answer in candidates(state, prior, unary)[-amount:]]
+            answers += [(row, *answer, 0) for answer in candidates(state, prior, unary)[-amount:]]
         return answers
 
 

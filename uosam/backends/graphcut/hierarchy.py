@@ -66,6 +66,26 @@ def build_hierarchy(regions: Regions) -> NDArray[np.int64]:
     return np.stack(levels)
 
 
+def segments_of_levels(
+    hierarchy: NDArray[np.int64], regions: Regions, region: int, levels: NDArray[np.int8]
+) -> tuple[NDArray[np.bool_], Floats]:
+    """Pick the segments around one region at given levels of granularity.
+
+    Args:
+        hierarchy: from ``build_hierarchy``.
+        regions: of the same picture.
+        region: the region under the point.
+        levels: (A,) 1 for the coarsest level of the hierarchy, ``len(THRESHOLDS)`` for the finest.
+
+    Returns:
+        (A, N) members and (A,) scores in [0, 1], as ``segments_at``. A segment holds those of every
+        higher level.
+    """
+    chosen = hierarchy[len(hierarchy) - levels]
+    members = chosen == chosen[:, region][:, None]
+    return members, _contrasts(members, regions)
+
+
 def segments_at(
     hierarchy: NDArray[np.int64], regions: Regions, region: int, amount: int
 ) -> tuple[NDArray[np.bool_], Floats]:
@@ -87,9 +107,14 @@ def segments_at(
     members, sizes = members[keep], sizes[keep]
     growth = np.concatenate([np.log(sizes[1:] / sizes[:-1]), [1.0]])
     chosen = np.sort(np.argsort(-growth, kind="stable")[:amount])
+    return members[chosen], _contrasts(members[chosen], regions)
+
+
+def _contrasts(members: NDArray[np.bool_], regions: Regions) -> Floats:
+    """Hold the contrast of each segment's outline against that inside it; (A,) in [0, 1]."""
     first, second = regions.pairs.T
     scores = []
-    for member in members[chosen]:
+    for member in members:
         inside = member[first] & member[second]
         outline = member[first] != member[second]
         edge = (regions.shared * regions.contrast)[outline].sum() + 1e-3
@@ -97,4 +122,4 @@ def segments_at(
         flat = (regions.shared * regions.contrast)[inside].sum() + 1e-3
         flat /= regions.shared[inside].sum() + 1e-3
         scores.append(edge / (edge + flat))
-    return members[chosen], np.asarray(scores, np.float32)
+    return np.asarray(scores, np.float32)

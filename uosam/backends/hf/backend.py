@@ -19,16 +19,10 @@ from torch.nn import functional as F
 from torchvision.transforms.v2.functional import resize
 
 from uosam.backends import BackendOptions
-from uosam.backends.batching import (
-    check_image,
-    check_mask_prompts,
-    decode_in_batches,
-    keep_and_enlarge,
-    real_points,
-)
-from uosam.backends.device import choose_device, out_of_memory
+from uosam.backends.batching import decode_in_batches, keep_and_enlarge, real_points
+from uosam.backends.checks import check_image, check_levels, check_mask_prompts, check_state
+from uosam.backends.device import choose_device, out_of_memory, too_large
 from uosam.backends.hf.files import Family, find_folder, load_network
-from uosam.errors import BackendError, InputError
 from uosam.structures import Embedding, Image, Prompts, Proposals
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -101,10 +95,7 @@ class HfBackend:
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
-            raise BackendError(
-                f"not enough memory on {self.device} to encode one picture; use a smaller model, "
-                "-s backend.precision=bfloat16, or --device cpu"
-            ) from error
+            raise too_large(self.device, 1) from error
         state = self.family.arrange(found)
         features = state.features[0].float().cpu().numpy()
         _, h, w = features.shape
@@ -143,15 +134,12 @@ class HfBackend:
 
         Raises:
             InputError: the embedding is of another backend, mask prompts do not have the size of
-                the logit grid, or a row asks nothing.
+                the logit grid, a row asks nothing, or for levels of granularity.
             BackendError: the device has not enough memory for one prompt.
         """
-        if not isinstance(embedding.state, self.family.state):
-            raise InputError(
-                f"decode needs an embedding made by embed of {self.family.title}, got one with "
-                f"state {type(embedding.state).__name__}; embed the picture with this backend first"
-            )
+        check_state(embedding, self.family.state, self.family.title)
         check_mask_prompts(prompts, embedding)
+        check_levels(prompts, f"hf ({self.family.title})", 0)
         return decode_in_batches(
             lambda rows: self._decode_rows(
                 embedding, prompts, rows, multimask, min_score, min_stability

@@ -21,14 +21,15 @@ from segment_anything.build_sam import build_sam_vit_b, build_sam_vit_h, build_s
 from uosam.backends import BackendOptions
 from uosam.backends.batching import (
     Part,
-    check_image,
-    check_mask_prompts,
+    by_area,
     decode_across,
     decode_in_batches,
     enlarge_padded,
     keep_and_enlarge,
 )
-from uosam.backends.device import choose_device, out_of_memory
+from uosam.backends.checks import check_image, check_levels, check_mask_prompts, check_state
+from uosam.backends.device import choose_device, out_of_memory, too_large
+from uosam.backends.models import MODELS
 from uosam.backends.sam.absorbed import AbsorbedDecoder
 from uosam.backends.sam.absorbed_cells import Picture
 from uosam.backends.sam.encoders import speed_up
@@ -36,7 +37,7 @@ from uosam.backends.sam.input import SamInput
 from uosam.backends.sam.tiny import build_sam_tiny
 from uosam.backends.sam.tiny_vit import build_sam_vit_t
 from uosam.backends.weights.checkpoints import find_checkpoint, load_weights, read_state_dict
-from uosam.errors import BackendError, InputError, unknown
+from uosam.errors import unknown
 from uosam.structures import Embedding, Image, Prompts, Proposals
 
 _PIXEL_MEAN = (123.675, 116.28, 103.53)
@@ -76,6 +77,7 @@ def load(options: BackendOptions) -> SamBackend:
         device=device,
         autocast=options.precision == "bfloat16",
         batch_size=options.batch_size,
+        name=options.name,
     )
 
 
@@ -89,12 +91,14 @@ class SamBackend:
         autocast: run image encoder and mask decoder in bfloat16; the prompt encoder stays in
             float32, for the sines of its coordinates need more than 8 bits.
         batch_size: prompts decoded at a time at most.
+        name: key of ``BUILDERS``.
     """
 
     sam: Any
     device: torch.device
     autocast: bool = False
     batch_size: int = 64
+    name: str = "SAM"
 
     def embed(self, image: Image) -> Embedding:
         """Encode one picture, scaled so that its long side fills the network's square.
@@ -134,11 +138,7 @@ class SamBackend:
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
-            amount = "one picture" if len(images) == 1 else f"{len(images)} pictures at once"
-            raise BackendError(
-                f"not enough memory on {self.device} to encode {amount}; "
-                "use a smaller model, -s backend.precision=bfloat16, or --device cpu"
-            ) from error
+            raise too_large(self.device, len(images)) from error
         return [
             self._embedding((image.shape[0], image.shape[1]), tensor)
             for image, tensor in zip(images, encoded.split(1), strict=True)
@@ -173,7 +173,8 @@ class SamBackend:
         Args:
             embedding: from ``embed`` of this backend.
             prompts: each row has at least one point, a box or a mask.
-            multimask: three masks a row (SAM's outputs 1 to 3) or its single output 0.
+            multimask: three masks a row (SAM's outputs 1 to 3) or its single output 0; levels
+                number the three by falling area.
             min_score: drop masks whose estimated IoU, clipped to [0, 1], is below this.
             min_stability: drop masks whose stability score, on the logit grid, is below this.
 
@@ -182,7 +183,7 @@ class SamBackend:
 
         Raises:
             InputError: the embedding is of another backend, mask prompts do not have the size of
-                the logit grid, or a row asks nothing.
+                the logit grid, or a row asks nothing or for levels that the model lacks.
             BackendError: the device has not enough memory for one prompt.
         """
         self._check(embedding, prompts)
@@ -226,20 +227,15 @@ class SamBackend:
         )
 
     def _check(self, embedding: Embedding, prompts: Prompts) -> None:
-        if not isinstance(embedding.state, Picture):
-            raise InputError(
-                f"decode needs an embedding made by embed of a SAM backend, got one with state "
-                f"{type(embedding.state).__name__}; embed the picture with this backend first"
-            )
+        check_state(embedding, Picture, "a SAM backend")
         check_mask_prompts(prompts, embedding)
+        model = MODELS.get(self.name)
+        check_levels(prompts, self.name, model.levels if model else 0)
 
     def _decode_parts(
         self, parts: Sequence[Part], multimask: bool, min_score: float, min_stability: float
     ) -> list[Proposals]:
-        """Decode rows with the same kinds of prompts in one batch; one answer a part.
-
-        Rows of several parts have mask prompts.
-        """
+        """Decode rows with the same kinds of prompts, those of several parts with masks."""
         sparse, dense = self._input.prompts(parts)
         features = None
         if len(parts) > 1:
@@ -251,7 +247,7 @@ class SamBackend:
             sparse,
             dense,
             features=features,
-            multimask=multimask,
+            multimask=multimask or parts[0].prompts.levels is not None,
             min_score=min_score,
         )
         limits = (min_score, min_stability)
@@ -277,15 +273,19 @@ class SamBackend:
     ) -> Proposals:
         image_hw = part.embedding.image_hw
         input_hw = self._input.hw(image_hw)
+        rows, level = part.rows[left.cpu().numpy()], None
+        if part.prompts.levels is not None:
+            logits, scores, level = by_area(logits, scores, part.prompts.levels[rows])
         return keep_and_enlarge(
             logits,
             scores,
-            part.rows[left.cpu().numpy()],
+            rows,
             lambda some: enlarge_padded(some, self._input.side, input_hw, image_hw),
             covered=(input_hw[0] / self._input.side, input_hw[1] / self._input.side),
             image_hw=image_hw,
             min_score=min_score,
             min_stability=min_stability,
+            level=level,
         )
 
     @cached_property

@@ -28,7 +28,7 @@ from uosam.structures import Backend
 if TYPE_CHECKING:
     import torch
 
-_NOT_DETERMINING = {"checkpoint", "batch_size", "device"}
+_NOT_DETERMINING = {"checkpoint", "batch_size", "device", "order"}
 """The digest of the weights stands for their path, and the pixels know their device."""
 
 _DIGEST = hashlib.sha256().digest_size

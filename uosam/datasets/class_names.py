@@ -99,7 +99,7 @@ def _parse(line: str) -> ClassName:
     if not found:
         return ClassName(name=line)
     synset, name = found.groups()
-    return ClassName(name=name or _synset_names().get(synset, ""), synset=synset)
+    return ClassName(name=name or synset_names().get(synset, ""), synset=synset)
 
 
 @cache
@@ -109,6 +109,7 @@ def _stored() -> dict[str, Any]:
     return stored
 
 
-def _synset_names() -> Mapping[str, str]:
+def synset_names() -> Mapping[str, str]:
+    """Return the 1000 synsets of ILSVRC 2012 in order, and their first lemmas."""
     names: Mapping[str, str] = _stored()["synsets"]
     return names

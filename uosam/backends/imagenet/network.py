@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import torch
 
-from uosam.backends.batching import check_image
+from uosam.backends.checks import check_image
 from uosam.backends.device import choose_device, out_of_memory
 from uosam.backends.imagenet.weights import build, find_weights
 from uosam.errors import BackendError

@@ -136,13 +136,13 @@ def read_changes(source: str | Path | None, overrides: Sequence[str]) -> dict[st
     return changes
 
 
-def build_config(changes: Mapping[str, Mapping[str, Any]]) -> Config:
-    """Apply what ``read_changes`` collected to the defaults.
+def build_config(changes: Mapping[str, Mapping[str, Any]], start: Config | None = None) -> Config:
+    """Apply what ``read_changes`` collected to ``start``, or to the defaults.
 
     Raises:
         ConfigError: unknown section or key, wrong type, value out of range.
     """
-    sections = Config().sections()
+    sections = (start or Config()).sections()
     for name, values in changes.items():
         if name not in sections:
             raise unknown("config section", name, sections)

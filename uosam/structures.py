@@ -10,12 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from uosam.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
 
 IGNORE = -1
 """The label of a pixel nobody vouches for; every codec translates its own 255 / 1000 to this."""
@@ -208,6 +212,7 @@ class Decision:
         score: the backend's estimate of the redraw's IoU.
         agreement: IoU of redraw and coarse object.
         area: pixels of the coarse object.
+        round: of the local region optimizer, from 1 on.
     """
 
     label: int
@@ -216,27 +221,92 @@ class Decision:
     score: float
     agreement: float
     area: int
+    round: int = 1
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Refinement:
-    """The result of refining one picture.
+    """The result of refining one picture; it draws, shows and saves itself.
 
     Attributes:
-        labels: (H, W) the refined map; every pixel has one label.
-        local: (H, W) the map after the local region optimizer, before the vote.
+        labels: (H, W) the refined map, from ``uosam.refine`` in dtype and values of what came in.
+        ids: (H, W) the same map as class ids, IGNORE where unknown.
+        coarse: (H, W) the map that came in, as ``ids``.
+        image: (H, W, 3) RGB, the picture.
+        local: (H, W) the ids after the local region optimizer, before the vote.
         confidence: (H, W) in [0, 1].
         prompts: what the local region optimizer asked first.
-        decisions: one per object and round of the local region optimizer.
+        verdicts: one per object and round of the local region optimizer.
         seconds: wall time by stage ("embed", "prompts", "local_region", "global_region").
+        spec: what the ids mean, and how the mask that came in stored them.
+        stored: the mask that came in as it was stored; None where it was ids already.
     """
 
-    labels: LabelMap
+    labels: NDArray[Any]
+    ids: LabelMap
+    coarse: LabelMap
+    image: Image
     local: LabelMap
     confidence: Floats
     prompts: Prompts
-    decisions: tuple[Decision, ...]
+    verdicts: tuple[Decision, ...]
     seconds: Mapping[str, float]
+    spec: LabelSpec
+    stored: NDArray[Any] | None = None
+
+    @property
+    def decisions(self) -> pd.DataFrame:
+        """Return the verdicts as a data frame: a column each attribute, and the class name."""
+        from uosam.report.result import decision_frame
+
+        return decision_frame(self)
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw before and after side by side into matplotlib axes, new ones if none are given.
+
+        Raises:
+            ConfigError: matplotlib is not installed.
+        """
+        from uosam.report.result import plot_result
+
+        return plot_result(self, ax)
+
+    def show(self) -> None:
+        """Open before and after in a viewer or the notebook; InputError without a viewer."""
+        from uosam.report.result import show_result
+
+        show_result(self)
+
+    def save(self, path: str | Path, *, drawing: bool = False) -> None:
+        """Write the refined mask in the encoding of the mask that came in, or the drawing of it.
+
+        Args:
+            path: of the mask, PNG or ``.npy`` or ``.npz``; of a drawing, PNG or JPEG.
+            drawing: write before and after side by side instead of the mask.
+
+        Raises:
+            InputError: the suffix suits no encoding that holds these ids.
+        """
+        from uosam.report.result import save_result
+
+        save_result(self, Path(path), drawing=drawing)
+
+    def _repr_png_(self) -> bytes:
+        """Return before and after as a PNG, which notebooks show."""
+        from uosam.report.result import draw_png
+
+        return draw_png(self)
+
+    def __repr__(self) -> str:
+        """Say in one line what was refined and how much of it changed."""
+        height, width = self.ids.shape
+        asked = {verdict.label for verdict in self.verdicts}
+        redrawn = {verdict.label for verdict in self.verdicts if verdict.accepted}
+        changed = 100 * np.count_nonzero(self.ids != self.coarse) / max(1, self.ids.size)
+        return (
+            f"Refinement({height} x {width}, {len(redrawn)} of {len(asked)} objects redrawn, "
+            f"{changed:.1f} % of pixels changed, {sum(self.seconds.values()):.2f} s)"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -85,6 +85,9 @@ def test_encoded(scene: Scene) -> None:
     confidence = np.linspace(0, 1, 64 * 96, dtype=np.float32).reshape(64, 96)
     result = Refinement(
         labels=scene.target,
+        ids=scene.target,
+        coarse=scene.coarse,
+        image=scene.image,
         local=scene.target,
         confidence=confidence,
         prompts=Prompts(
@@ -92,8 +95,9 @@ def test_encoded(scene: Scene) -> None:
             point_labels=np.zeros((0, 1), np.int8),
             labels=np.zeros(0, np.int32),
         ),
-        decisions=(),
+        verdicts=(),
         seconds={},
+        spec=LabelSpec(codec="index8"),
     )
     arguments = (scene.image, scene.coarse, result, LabelSpec(codec="index8"))
     with PIL.Image.open(io.BytesIO(encode_overlay(*arguments))) as picture:

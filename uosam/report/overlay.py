@@ -96,7 +96,7 @@ def draw_before_after(
 def encode_overlay(image: Image, before: LabelMap, result: Refinement, spec: LabelSpec) -> bytes:
     """Return the JPEG of ``draw_before_after``."""
     drawn = draw_before_after(
-        image, before, result.labels, background=spec.background, names=spec.names
+        image, before, result.ids, background=spec.background, names=spec.names
     )
     buffer = io.BytesIO()
     PIL.Image.fromarray(drawn).save(buffer, "JPEG", quality=92, subsampling=0)

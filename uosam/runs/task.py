@@ -185,12 +185,12 @@ def _write(job: Job, sample: Sample, refined: Refined) -> Outcome:
         write_atomic(path, encode(read.image, file.labels, result, file.spec))
     data = encode_labels(mask_path.suffix, result.labels, file.spec, scores=file.stored)
     write_atomic(output_path(job, sample), data)
-    rejected = Counter(choice.reason for choice in result.decisions if not choice.accepted)
+    rejected = Counter(choice.reason for choice in result.verdicts if not choice.accepted)
     row: Row = {
         "name": sample.name,
         "output": sample.name + mask_path.suffix,
         "status": "kept" if np.array_equal(result.labels, file.labels) else "refined",
-        "accepted": sum(choice.accepted for choice in result.decisions),
+        "accepted": sum(choice.accepted for choice in result.verdicts),
         "rejected": dict(sorted(rejected.items())),
         "image_sha256": file_digest(image_path),
         "mask_sha256": file_digest(mask_path),

@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from uosam.api.refiner import Refiner as Refiner
     from uosam.api.refiner import refine as refine
+    from uosam.api.scores import Scores as Scores
+    from uosam.api.scores import evaluate as evaluate
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Refiner": "uosam.api.refiner",
+    "Scores": "uosam.api.scores",
+    "evaluate": "uosam.api.scores",
     "refine": "uosam.api.refiner",
 }
 """What the package offers and where it is written; imported when it is first asked for, so that

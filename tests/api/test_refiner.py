@@ -256,7 +256,8 @@ def test_options_have_the_names_of_the_yaml_keys() -> None:
         ({"nosuch": 1}, "unknown setting 'nosuch'"),
         ({"rounds": "many"}, "local_region.rounds must be int"),
         ({"rounds": 0}, "at least 1"),
-        ({"scores": 1, "min_score": 1}, "min_score"),
+        ({"scores": "folder"}, "scores .* as the mask"),
+        ({"codec": "luss", "min_score": 1}, "'min_score' is a key of the sections"),
         ({"local_region": 3}, "must be a mapping"),
         ({"workers": 4}, "is for folders"),
         ({"model": "nosuch"}, "unknown backend"),
@@ -266,6 +267,11 @@ def test_options_have_the_names_of_the_yaml_keys() -> None:
 def test_wrong_options(options: dict[str, Any], part: str) -> None:
     with pytest.raises(ConfigError, match=part):
         uosam.Refiner(**{"model": "graphcut", **options})
+
+
+def test_a_codec_is_insisted_on(scene: Scene) -> None:
+    with pytest.raises(InputError, match="codec 'luss' was asked for"):
+        uosam.Refiner("tests.fakes:load", codec="luss")(scene.image, scene.coarse)
 
 
 def test_none_is_background_where_the_settings_say_so(scene: Scene) -> None:

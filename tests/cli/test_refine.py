@@ -174,6 +174,54 @@ def test_every_flag_tells_its_setting(uosam_command: Run) -> None:
         assert hasattr(sections[section], rest.partition("=")[0]), option.name
 
 
+def test_single_files(uosam_command: Run, folders: Path) -> None:
+    uosam_command("refine images masks expected")
+    line = "refine images/a.png masks/a.png refined.png"
+    code, out, err = uosam_command(line)
+    assert code == 0, err
+    assert "refined.png: Refinement(64 x 96, 2 of 2 objects redrawn" in out
+    assert (folders / "refined.png").read_bytes() == (folders / "expected/a.png").read_bytes()
+    assert sorted(path.name for path in folders.iterdir()) == [
+        "expected", "images", "masks", "refined.png",
+    ]  # fmt: skip
+    code, _, err = uosam_command(line)
+    assert (code, err.strip()) == (
+        2, "error: refined.png is there already; give --overwrite, or another name",
+    )  # fmt: skip
+    code, _, _ = uosam_command(f"{line} --overwrite --overlay look --confidence sure")
+    assert code == 0
+    assert (folders / "look/refined.jpg").is_file()
+    assert (folders / "sure/refined.png").is_file()
+    code, _, err = uosam_command("refine images/a.png masks/a.png masks/a.png --overwrite")
+    assert code == 2
+    assert "would be overwritten" in err
+    code, _, err = uosam_command("refine images/a.png masks/a.png refined.jpg")
+    assert code == 2
+    assert "keep ids exactly" in err
+    code, _, err = uosam_command("refine images/a.png masks/a.png masks/b.png/c.png")
+    assert code == 2
+    assert "cannot be written" in err
+    code, _, _ = uosam_command("refine images/a.png masks/a.png folder")
+    assert code == 0
+    assert (folders / "folder/a.png").is_file()
+
+
+def test_single_files_of_two_sizes(uosam_command: Run, folders: Path) -> None:
+    PIL.Image.new("L", (96, 63)).save(folders / "small.png")
+    code, _, err = uosam_command("refine images/a.png small.png refined.png")
+    assert code == 2
+    assert "small.png: mask must have the size of its picture 64 x 96" in err
+
+
+def test_a_binary_mask_alone(uosam_command: Run, folders: Path, scene: Scene) -> None:
+    mask = (scene.coarse == 1).astype(np.uint8) * 255
+    PIL.Image.fromarray(mask).save(folders / "binary.png")
+    code, out, _ = uosam_command("refine images/a.png binary.png refined.png")
+    assert code == 0
+    assert "1 of 1 objects redrawn" in out
+    assert set(np.unique(np.asarray(PIL.Image.open(folders / "refined.png")))) == {0, 255}
+
+
 def test_manifest(uosam_command: Run, folders: Path) -> None:
     (folders / "t.csv").write_text("image,mask,name\nimages/a.png,masks/b.png,deep/one\n")
     code, _, err = uosam_command("refine --manifest t.csv out")

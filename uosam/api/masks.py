@@ -25,7 +25,11 @@ _WIDE = ("I", "I;16", "I;16B", "I;16L")
 
 
 def to_labels(
-    mask: MaskLike, *, background: Choice = "default", ignore: Choice = "default"
+    mask: MaskLike,
+    *,
+    background: Choice = "default",
+    ignore: Choice = "default",
+    codec: str | None = None,
 ) -> LabelFile:
     """Return a mask as (H, W) ids and what is needed to give them back as they came.
 
@@ -38,6 +42,7 @@ def to_labels(
         background: id that is no object, None where every id is a class; 0 by default.
         ignore: stored value that means "unknown", None for none; by default 255 in uint8, 65535 in
             uint16, 1000 in LUSS, and negative values.
+        codec: key of ``CODECS`` that the mask must fit; None or "auto" takes it as it is.
 
     Raises:
         InputError: it is none of these.
@@ -54,7 +59,7 @@ def to_labels(
         ignore = None
     if stored.codec == "npy" and stored.array.dtype.kind == "f" and not _is_whole(stored.array):
         return _from_soft(name, stored, background)
-    return decode_stored(name, stored, background=background, ignore=ignore)
+    return decode_stored(name, stored, codec, background=background, ignore=ignore)
 
 
 def to_stored(labels: LabelMap, file: LabelFile) -> NDArray[Any]:

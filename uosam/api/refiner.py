@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from functools import lru_cache, partial
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from uosam.backends.weights.cache import open_cache, remember
 from uosam.config import Config, build_config, read_changes
 from uosam.errors import ConfigError, InputError, unknown
 from uosam.io.codecs import Choice, LabelFile
+from uosam.io.images import check_same_size
 from uosam.pipeline import refine as refine_ids
 from uosam.structures import Backend, Image, Refinement
 
@@ -71,6 +73,10 @@ class Refiner:
         given = {"name": model, "device": device}
         named = {f"backend.{key}": value for key, value in given.items() if value is not None}
         self.config = _settle(config, {**options, **named})
+        if self.config.labels.scores is not None:
+            raise ConfigError(
+                "labels.scores is for folders; give class scores (C, H, W) as the mask"
+            )
         self.backend = _load(self.config)
 
     def __call__(
@@ -165,10 +171,13 @@ class Refiner:
             background = None if labels.background == "none" else labels.background
         if ignore == "default":
             ignore = None if labels.ignore == "none" else labels.ignore
-        file = to_labels(mask, background=background, ignore=ignore)
+        file = to_labels(mask, background=background, ignore=ignore, codec=labels.codec)
         if names:
             file = replace(file, spec=replace(file.spec, names=dict(names)))
-        return to_image(image), file
+        picture = to_image(image)
+        if isinstance(image, (str, os.PathLike)) and isinstance(mask, (str, os.PathLike)):
+            check_same_size(Path(image), picture.shape[:2], Path(mask), file.labels.shape)
+        return picture, file
 
 
 def refine(

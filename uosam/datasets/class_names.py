@@ -33,7 +33,7 @@ class ClassName:
     synset: str = ""
 
 
-def find_class_names(protocol: Protocol, target: Path) -> dict[int, ClassName]:
+def find_class_names(protocol: Protocol, target: Path | None) -> dict[int, ClassName]:
     """Return the class names that are known without being given.
 
     Those of LUSS come from the ground truth: ids count the sorted synsets, and a whole split has a
@@ -41,7 +41,7 @@ def find_class_names(protocol: Protocol, target: Path) -> dict[int, ClassName]:
 
     Args:
         protocol: of the evaluation.
-        target: folder of the ground truth.
+        target: folder of the ground truth, or None.
 
     Returns:
         Class id to name; empty if none are known.
@@ -49,7 +49,7 @@ def find_class_names(protocol: Protocol, target: Path) -> dict[int, ClassName]:
     if protocol.cluster_rows:
         return {}
     if protocol.luss:
-        if not target.is_dir():
+        if target is None or not target.is_dir():
             return {}
         synsets = sorted(p.name for p in target.iterdir() if _SYNSET.fullmatch(p.name))
         return _by_synset(synsets) if len(synsets) + 1 == protocol.classes else {}

@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from uosam.errors import InputError
+from uosam.evaluation.conclude import conclude, judge
 from uosam.evaluation.files import Counted, Counting, Matched, count_job, run_jobs, score_contours
 from uosam.evaluation.pairs import Job, find_jobs
-from uosam.evaluation.types import (
-    HEADLINES,
-    Comparison,
-    EvaluateOptions,
-    Evaluation,
-    MethodResult,
-)
-from uosam.metrics.bootstrap import bootstrap, paired_bootstrap
-from uosam.metrics.clusters import Match
+from uosam.evaluation.types import EvaluateOptions, Evaluation, MethodResult
 from uosam.metrics.counts import PairTable, collect, join
 from uosam.metrics.matching import check_match
 from uosam.metrics.protocols import Protocol
 from uosam.metrics.scores import mean_score
-from uosam.metrics.summary import class_labels, summarise
 
 _CHUNK = 256
 
@@ -72,21 +63,14 @@ def evaluate(
     if faults:
         raise InputError(f"{len(faults)} fault(s), nothing was scored:\n" + "\n".join(faults))
     methods = [
-        _best_cut(name, path, dict(zip(cuts, tables, strict=True)), protocol, options, trimap)
+        judge(name, dict(zip(cuts, tables, strict=True)), protocol, options, path=path)
         for name, path, tables in zip(method_names(preds), preds, counts, strict=True)
     ]
     if options.boundary_f is not None:
         _add_contours(methods, jobs, protocol, options)
-    first, *others = methods
-    return Evaluation(
-        options=options,
-        protocol=protocol,
-        target=target,
-        jobs=tuple(jobs),
-        methods=tuple(methods),
-        comparisons=tuple(_compare(first, other, options) for other in others),
-        notes=_notes(protocol, options, methods, len(jobs)),
-    )
+    images = tuple(job.name for job in jobs)
+    found = conclude(methods, images, protocol, options)
+    return replace(found, target=target, jobs=tuple(jobs))
 
 
 def _gather(
@@ -143,38 +127,6 @@ def method_names(preds: Sequence[Path]) -> list[str]:
     return [f"{path.name} {index}" for index, path in enumerate(preds, start=1)]
 
 
-def _best_cut(
-    name: str,
-    path: Path,
-    tables: Mapping[float | None, PairTable],
-    protocol: Protocol,
-    options: EvaluateOptions,
-    trimap: Sequence[int],
-) -> MethodResult:
-    """Summarise every threshold and keep the first of best mIoU; each finds its own matching."""
-    labels = class_labels(protocol, list(tables.values()))
-    given = None if options.match is None else _given_match(name, options.match, tables, protocol)
-    sweep: dict[float, float] = {}
-    chosen, best = None, None
-    for cut, table in tables.items():
-        summary = summarise(
-            table, protocol, labels=labels, trimap=trimap, sizes=options.sizes, match=given
-        )
-        if cut is not None:
-            sweep[cut] = summary.scores["mIoU"].value()
-        if best is None or sweep.get(cut or 0, -1) > sweep.get(chosen or 0, -1):
-            chosen, best = cut, summary
-    assert best is not None  # there is always at least one table
-    intervals = {
-        key: bootstrap(best.scores[key], resamples=options.resamples, level=options.level)
-        for key in HEADLINES
-        if key in best.scores and options.resamples
-    }
-    return MethodResult(
-        name=name, path=path, summary=best, intervals=intervals, threshold=chosen, sweep=sweep
-    )
-
-
 def _add_contours(
     methods: Sequence[MethodResult],
     jobs: Sequence[Job],
@@ -200,85 +152,6 @@ def _add_contours(
         method.summary.scores["object_boundary_F"] = mean_score(
             np.array(values, np.float64), np.array(images, np.int64), len(jobs)
         )
-
-
-def _given_match(
-    name: str,
-    match: Mapping[int, int],
-    tables: Mapping[float | None, PairTable],
-    protocol: Protocol,
-) -> Match:
-    fixed = {} if protocol.background is None else {protocol.background: protocol.background}
-    classes = fixed | dict(match)
-    seen = np.unique(np.concatenate([table.pred for table in tables.values()]))
-    lacking = [pred for pred in seen.tolist() if pred >= 0 and pred not in classes]
-    if lacking:
-        raise InputError(
-            f"{name}: the matching must name every predicted id, but lacks {lacking}; match on "
-            "the same predictions"
-        )
-    return Match(classes=classes)
-
-
-def _compare(first: MethodResult, other: MethodResult, options: EvaluateOptions) -> Comparison:
-    differences = {
-        key: paired_bootstrap(
-            first.summary.scores[key],
-            other.summary.scores[key],
-            resamples=options.resamples,
-            level=options.level,
-        )
-        for key in HEADLINES
-        if key in first.summary.scores
-    }
-    # Objects are those of the ground truth, hence the same rows for every method.
-    before, after = first.summary.objects, other.summary.objects
-    lost = before.iou - after.iou
-    images, index = np.unique(before.image, return_inverse=True)
-    by_image = np.bincount(index, lost, minlength=len(images))
-    return Comparison(
-        name=other.name,
-        differences=differences,
-        images_worse=_part(by_image > _ROUNDING),
-        objects_worse=_part(lost > _ROUNDING),
-        objects_worse_1=_part(lost > 0.01),
-    )
-
-
-_ROUNDING = 1e-12
-"""A sum of equal gains and losses may differ from 0 by this much."""
-
-
-def _part(flags: NDArray[np.bool_]) -> float:
-    return float(flags.mean()) if len(flags) else float("nan")
-
-
-def _notes(
-    protocol: Protocol, options: EvaluateOptions, methods: Sequence[MethodResult], images: int
-) -> tuple[str, ...]:
-    notes = [protocol.caveat] if protocol.caveat else []
-    if protocol.images and images not in protocol.images:
-        sizes = " or ".join(map(str, protocol.images))
-        notes.append(f"{images} images; the published splits have {sizes}")
-    # Pixels do not depend on the method, but one may drop all of them.
-    nothing = [m for m in methods if math.isnan(m.summary.scores["pixel_accuracy"].value())]
-    if nothing:
-        names = ", ".join(method.name for method in nothing)
-        notes.append(
-            f"{names}: no pixel was scored, since none has both a class in the ground truth and a "
-            f"predicted id in range; is {options.protocol} the right protocol?"
-        )
-    if len(options.thresholds) > 1:
-        notes.append("the threshold was chosen on the scored images themselves, as PASS does")
-    for method in methods:
-        if method.summary.match.ambiguous:
-            ids = method.summary.match.ambiguous
-            shown = ", ".join(map(str, ids[:8])) + (", ..." if len(ids) > 8 else "")
-            notes.append(
-                f"{method.name}: the best matching is not unique for predicted ids {shown}; "
-                f"solver {protocol.solver!r} decided, others may score differently"
-            )
-    return tuple(notes)
 
 
 def _match_faults(match: Mapping[int, int], protocol: Protocol) -> list[str]:

@@ -141,7 +141,7 @@ def _method_json(method: MethodResult, classes: pd.DataFrame) -> dict[str, Any]:
     rows = classes[classes["method"] == method.name].drop(columns="method")
     return {
         "name": method.name,
-        "path": str(method.path),
+        "path": None if method.path is None else str(method.path),
         "scores": {key: 100 * score.value() for key, score in method.summary.scores.items()},
         "intervals": {key: _percent(interval) for key, interval in method.intervals.items()},
         "threshold": method.threshold,

@@ -123,7 +123,16 @@ def read_target(path: Path, protocol: Protocol) -> LabelMap:
     """
     file = read_labels(path)
     _check_mode(path, file, protocol)
-    target = decode_target(file.labels, protocol.stored)
+    return check_target(str(path), file.labels, protocol)
+
+
+def check_target(path: str, labels: LabelMap, protocol: Protocol) -> LabelMap:
+    """Turn stored ground-truth ids into classes of a protocol; ``path`` is for the message.
+
+    Raises:
+        InputError: an id is out of range.
+    """
+    target = decode_target(labels, protocol.stored)
     if protocol.classes is not None and target.size and target.max() >= protocol.classes:
         raise InputError(
             f"{path}: ground-truth ids must be 0 to {protocol.classes - 1}, got {target.max()}; "
@@ -146,7 +155,15 @@ def read_prediction(path: Path, protocol: Protocol) -> LabelMap:
         )
     file = read_labels(path, ignore=None if protocol.luss else "default")
     _check_mode(path, file, protocol)
-    pred = file.labels
+    return check_prediction(str(path), file.labels, protocol)
+
+
+def check_prediction(path: str, pred: LabelMap, protocol: Protocol) -> LabelMap:
+    """Return predicted ids if a protocol takes them; ``path`` is for the message.
+
+    Raises:
+        InputError: an id is out of range.
+    """
     if protocol.out_of_range == "error" and protocol.classes is not None:
         strange = np.unique(pred[pred >= protocol.classes])
         if len(strange):
@@ -222,10 +239,21 @@ def map_labels(
 
 
 def _count_prediction(path: Path, target: LabelMap, counting: Counting) -> tuple[PairCounts, ...]:
+    return count_maps(_cut_maps(path, counting.protocol, counting.thresholds), target, counting)
+
+
+def count_maps(
+    maps: Sequence[LabelMap], target: LabelMap, counting: Counting
+) -> tuple[PairCounts, ...]:
+    """Count (H, W) predicted ids, such as one map for each threshold, against class ids.
+
+    Raises:
+        InputError: the sizes are not those that the protocol takes.
+    """
     protocol = counting.protocol
     prepared: Target | None = None
     counted = []
-    for labels in _cut_maps(path, protocol, counting.thresholds):
+    for labels in maps:
         pred, scored = _to_scored(labels, target, protocol)
         if prepared is None or not np.array_equal(scored, prepared.labels):
             width = boundary_width(scored.shape, protocol.boundary_ratio)

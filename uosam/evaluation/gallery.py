@@ -41,9 +41,12 @@ def write_gallery(evaluation: Evaluation, folder: Path, images: Path | None = No
         Number of pictures.
 
     Raises:
-        InputError: a photograph is missing, unreadable or of another size than its ground truth.
+        InputError: a photograph is missing, unreadable or of another size than its ground truth,
+            or the evaluation is of arrays.
         OSError: a file cannot be written.
     """
+    if not evaluation.jobs:
+        raise InputError("a gallery needs the files of an evaluation; give folders, not arrays")
     photographs = _photographs(evaluation, images)
     first, *others = evaluation.methods
     lines, count = ["# Best and worst images", ""], 0
@@ -71,10 +74,9 @@ def write_gallery(evaluation: Evaluation, folder: Path, images: Path | None = No
 
 def _photographs(evaluation: Evaluation, images: Path | None) -> dict[Path, Path]:
     """Find the photograph of each ground truth."""
-    if images is None:
+    if images is None or evaluation.target is None:
         return {}
-    target = evaluation.target
-    found = find_pairs(images, target)
+    found = find_pairs(images, evaluation.target)
     photographs = {s.coarse: s.image for s in found.samples if s.coarse and s.image}
     missing = [str(job.target) for job in evaluation.jobs if job.target not in photographs]
     if missing:

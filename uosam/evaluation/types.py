@@ -125,7 +125,7 @@ class MethodResult:
 
     Attributes:
         name: for tables.
-        path: where its predictions are.
+        path: where its predictions are; None for arrays.
         summary: scores, matching, classes and objects.
         intervals: of the headline scores, in [0, 1].
         threshold: the cut that was chosen, or None.
@@ -133,11 +133,16 @@ class MethodResult:
     """
 
     name: str
-    path: Path
+    path: Path | None
     summary: Summary
     intervals: Mapping[str, Interval]
     threshold: float | None
     sweep: Mapping[float, float]
+
+    @property
+    def values(self) -> dict[str, float]:
+        """Every score by name, in [0, 1]; nan where it is not defined."""
+        return {name: score.value() for name, score in self.summary.scores.items()}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -161,27 +166,41 @@ class Comparison:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Evaluation:
-    """The result of an evaluation.
+    """The result of an evaluation; printed, it is the tables of ``uosam eval``.
 
     Attributes:
         options: as asked.
         protocol: as resolved.
-        target: folder or file of the ground truth.
-        jobs: the scored images, in order of name.
+        images: names of the scored images, in order.
         methods: in the order given.
         comparisons: every method but the first against the first.
         notes: what a reader of the numbers must know.
+        target: folder or file of the ground truth; None for arrays.
+        jobs: the files of each image; none for arrays.
     """
 
     options: EvaluateOptions
     protocol: Protocol
-    target: Path
-    jobs: tuple[Job, ...]
+    images: tuple[str, ...]
     methods: tuple[MethodResult, ...]
     comparisons: tuple[Comparison, ...]
     notes: tuple[str, ...]
+    target: Path | None = None
+    jobs: tuple[Job, ...] = ()
 
     @property
-    def images(self) -> tuple[str, ...]:
-        """Names of the scored images."""
-        return tuple(job.name for job in self.jobs)
+    def scores(self) -> dict[str, float]:
+        """Every score of the first method by name, in [0, 1]."""
+        return self.methods[0].values
+
+    def __str__(self) -> str:
+        """Return tables and notes as aligned text."""
+        from uosam.evaluation.report import to_plain
+
+        return to_plain(self)
+
+    def _repr_markdown_(self) -> str:
+        """Return tables and notes as Markdown, which notebooks show."""
+        from uosam.evaluation.report import to_markdown
+
+        return to_markdown(self)

@@ -275,3 +275,101 @@ def test_filling_a_network(tmp_path, caplog):
     names = torch.nn.ModuleList(torch.nn.Linear(1, 1, bias=False) for _ in range(25))
     with pytest.raises(BackendError, match="and 5 more; it is"):
         fill(names, {"a": torch.ones(1)}, path)
+
+
+def test_storages_that_are_shared_stay_shared(tmp_path):
+    base = torch.arange(6.0)
+    path = save({"all": base, "part": base[2:4], "again": base.view(2, 3)}, tmp_path / "a.pth")
+    read = read_checkpoint(path)
+    read["all"][2] = 9
+    assert read["part"].tolist() == [9, 3]
+    assert read["again"].tolist() == [[0, 1, 9], [3, 4, 5]]
+
+
+def test_every_kind_of_number(tmp_path):
+    kinds = (torch.float64, torch.bfloat16, torch.int16, torch.uint8, torch.bool, torch.uint16)
+    content = {str(kind): torch.ones(3).to(kind) for kind in (*kinds, torch.complex64)}
+    content["kind"] = torch.int8
+    content["tuned"] = torch.nn.Parameter(torch.ones(1))
+    content["tuned"].note = "x"
+    read = read_checkpoint(save(content, tmp_path / "a.pth"))
+    assert read["kind"] is torch.int8
+    assert all(torch.equal(read[str(kind)], content[str(kind)]) for kind in kinds)
+    assert torch.equal(read["tuned"], torch.ones(1))
+
+
+class Refers:
+    """Makes a pickle that refers to a storage in a way of its own."""
+
+    def __init__(self, *reference):
+        self.reference = reference
+
+
+def pickled(content):
+    buffer = io.BytesIO()
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, value):
+            return value.reference if isinstance(value, Refers) else None
+
+    Pickler(buffer, protocol=2).dump(content)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        (),
+        ("storage", 3, "0", "cpu", 1),
+        ("other", torch.float32, "0", "cpu", 1),
+        ("storage", torch.float32, 0, "cpu", 1),
+        ("storage", torch.float32, "0", "cpu", -1),
+        ("storage", torch.float32, "0", "cpu", 1 << 40),
+        ("storage", torch.float32, "7", "cpu", 1),
+    ],
+)
+def test_references_to_nothing(tmp_path, reference):
+    path = rewrite_pickle(tmp_path / "a.pth", pickled(Refers(*reference)))
+    with pytest.raises(BackendError, match="got a damaged or truncated file"):
+        read_checkpoint(path)
+
+
+def test_few_bytes_do_not_become_terabytes(tmp_path):
+    for content in (
+        torch.ones(1).expand(1 << 20),
+        Calls(bytearray, 1 << 45),
+        Calls(bytes, 1 << 45),
+        Calls(torch._utils._rebuild_tensor_v2, 3, 0, (1,), (1,), False, {}),
+    ):
+        with pytest.raises(BackendError, match="got a damaged or truncated file"):
+            read_checkpoint(save([content], tmp_path / "a.pth"))
+    assert read_checkpoint(save([bytearray(b"\x00\xff")], tmp_path / "a.pth")) == [b"\x00\xff"]
+
+
+def test_functions_of_the_reader_cannot_be_changed(tmp_path):
+    path = rewrite_pickle(
+        tmp_path / "a.pth",
+        b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n}X\x01\x00\x00\x00aK\x01sb.",
+    )
+    with pytest.raises(BackendError, match="got a damaged or truncated file"):
+        read_checkpoint(path)
+
+
+def test_streams_of_another_version_or_cut_in_their_numbers(tmp_path):
+    path = save({"a": torch.ones(50)}, tmp_path / "a.pth", zipped=False)
+    good = path.read_bytes()
+    for bad in (
+        good.replace(b"M\xe9\x03.", b"M\xea\x03.", 1),
+        good.replace(b"little_endianq\x02\x88", b"little_endianq\x02\x89"),
+        good[:-30],
+        good.replace(b"K2", b"M\xff\xff", 1),
+    ):
+        assert bad != good
+        path.write_bytes(bad)
+        with pytest.raises(BackendError, match="got a damaged or truncated file"):
+            read_checkpoint(path)
+
+
+def test_modules_with_their_source_code_stand_in(tmp_path):
+    path = rewrite_pickle(tmp_path / "a.pth", pickled({"m": Refers("module", "M", "f.py", "code")}))
+    assert read_checkpoint(path) == {"m": "M"}

@@ -1,19 +1,18 @@
 """Weights files of the SAM backends: found, checked and opened.
 
-A file is opened by torch's weights-only reader, which builds tensors and runs no code of the file.
-torch itself is imported only when a file is opened, so that listing models stays instant.
+Files are read by ``restricted_pickle`` or by safetensors, neither of which runs code of a file; the
+content tells which, not the suffix. torch is imported only when a file is opened, so that listing
+models stays instant.
 """
 
 from __future__ import annotations
 
 import hashlib
-import pickle
-import struct
-import warnings
+import logging
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from uosam.backends.models import MODELS, Model, weights_path
 from uosam.errors import BackendError, unknown
@@ -21,11 +20,7 @@ from uosam.errors import BackendError, unknown
 if TYPE_CHECKING:
     import torch
 
-_DAMAGE = (
-    *(RuntimeError, OSError, EOFError, ValueError),
-    *(LookupError, TypeError, AttributeError, struct.error),
-)
-"""What a reader of pickles may raise over bytes that are none, or are cut."""
+log = logging.getLogger(__name__)
 
 
 def find_checkpoint(name: str, checkpoint: str | None) -> Path:
@@ -54,7 +49,9 @@ def find_checkpoint(name: str, checkpoint: str | None) -> Path:
             f"{_get(model)}, or give your own with --checkpoint FILE"
         )
     if path.stat().st_size == 0:
-        raise BackendError(f"{path} must hold the weights of {name}, got 0 bytes; {_again(name)}")
+        raise BackendError(
+            f"{path} must hold the weights of {name}, got 0 bytes; {_again(name, path)}"
+        )
     return path
 
 
@@ -95,49 +92,61 @@ def _remembered_digest(path: Path, size: int, mtime_ns: int) -> str:
     return digests(path)[0]
 
 
-def read_state_dict(path: Path, name: str) -> dict[str, torch.Tensor]:
-    """Read a flat name-to-tensor file onto the CPU without running any code it may hold.
+def read_content(path: Path) -> Any:
+    """Read a torch or safetensors file onto the CPU without running any code it may hold.
 
     Raises:
-        BackendError: the file is damaged, no torch file, unsafe, or not a flat dict of tensors.
+        BackendError: the file is damaged, or neither.
     """
     import safetensors
     import safetensors.torch
-    import torch
+
+    from uosam.backends.weights.restricted_pickle import read_checkpoint
 
     try:
-        with warnings.catch_warnings():
-            # What torch warns of here ends in one of the errors below.
-            warnings.simplefilter("ignore")
-            if path.suffix == ".safetensors":
-                content = safetensors.torch.load_file(path)
-            else:
-                content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+        with path.open("rb") as file:
+            start = file.read(9)
+        is_torch = start.startswith((b"PK\x03\x04", b"\x80\x02"))
+        if start[8:] != b"{" and (is_torch or path.suffix != ".safetensors"):
+            return read_checkpoint(path)
+        return safetensors.torch.load_file(path)
+    except (OSError, ValueError, safetensors.SafetensorError) as error:
         raise BackendError(
-            f"{path} must be the weights of {name}, got a file that is no torch checkpoint or "
-            f"asks to run code of its own, which is refused; {_again(name)}"
+            f"{path} must be a safetensors file, got a damaged or truncated file of "
+            f"{path.stat().st_size} bytes ({error})"
         ) from error
-    except (safetensors.SafetensorError, *_DAMAGE) as error:
-        raise BackendError(
-            f"{path} must be the weights of {name}, got a damaged or truncated file of "
-            f"{path.stat().st_size} bytes; {_again(name)}"
-        ) from error
-    if not isinstance(content, dict) or not all(
-        isinstance(value, torch.Tensor) for value in content.values()
-    ):
+
+
+def read_state_dict(path: Path, name: str) -> dict[str, torch.Tensor]:
+    """Read the tensors by name in a file, alone or among what training code saved with them.
+
+    Raises:
+        BackendError: the file is damaged, no torch or safetensors file, unsafe, or without a dict
+            of tensors.
+    """
+    from uosam.backends.weights.recognise import find_state
+
+    try:
+        content = read_content(path)
+    except BackendError as error:
+        raise BackendError(f"{error}; {_again(name, path)}") from error
+    state = find_state(content)
+    if state is None:
         what = _some(content) if isinstance(content, dict) else f"a {type(content).__name__}"
         raise BackendError(
-            f"{path} must be a flat dict of tensors of {name}, got {what}; save the state dict "
-            f"alone, or {_again(name)}"
+            f"{path} must hold tensors by name of {name}, alone or as its entry 'model' or "
+            f"'state_dict', got {what}; {_again(name, path)}"
         )
-    return content
+    return state
 
 
 def load_weights(
     module: torch.nn.Module, state: Mapping[str, torch.Tensor], path: Path, name: str
 ) -> None:
-    """Put the tensors of a file into a module as float32, every name and shape agreeing.
+    """Put the tensors of a file into a module as float32, every name and shape of it agreeing.
+
+    A prefix before all names is cut off; tensors that the module lacks (further heads) are named
+    in a warning.
 
     The tensors take the place of the module's own, which may be on the meta device: building a
     model without memory and filling it here is several times faster than drawing random weights.
@@ -149,15 +158,25 @@ def load_weights(
         name: the model that was asked for.
 
     Raises:
-        BackendError: names or shapes differ, for one because it is the file of another model.
+        BackendError: tensors are missing or of another shape, or it is the file of another model.
     """
     import torch
 
+    from uosam.backends.weights.recognise import recognise, recognise_other, without_prefix
+
     expected = {key: tuple(value.shape) for key, value in module.state_dict().items()}
+    state = without_prefix(state, expected)
     actual = {key: tuple(value.shape) for key, value in state.items()}
-    if expected != actual:
-        missing, extra = expected.keys() - actual.keys(), actual.keys() - expected.keys()
-        reshaped = {key for key in expected.keys() & actual.keys() if expected[key] != actual[key]}
+    other = recognise_other(state)
+    if other is not None:
+        raise BackendError(
+            f"{path} must hold the weights of {name}, got a {other}, which is another network; "
+            "SAM, SAM-HQ and SAM 2 are read from a folder of transformers, with --model hf "
+            "--checkpoint FOLDER"
+        )
+    missing, extra = expected.keys() - actual.keys(), actual.keys() - expected.keys()
+    reshaped = {key for key in expected.keys() & actual.keys() if expected[key] != actual[key]}
+    if missing or reshaped:
         faults = [
             f"{len(keys)} {what} ({_some(keys)})"
             for what, keys in (
@@ -167,7 +186,7 @@ def load_weights(
             )
             if keys
         ]
-        other = _recognise(actual)
+        other = recognise(actual)
         if other not in (None, name):
             remedy = f"the file looks like {other}: use --model {other}, or {_get(MODELS[name])}"
         else:
@@ -176,8 +195,12 @@ def load_weights(
             f"{path} must hold the {len(expected)} tensors of {name}, got {', '.join(faults)}; "
             f"{remedy}"
         )
+    if extra:
+        log.warning("%s: %d tensors not used: %s", path, len(extra), _some(extra))
     floats = {
-        key: value.float() if value.is_floating_point() else value for key, value in state.items()
+        key: value.float() if value.is_floating_point() else value
+        for key, value in state.items()
+        if key in expected
     }
     module.load_state_dict(floats, strict=True, assign=True)
     for parameter in module.parameters():
@@ -185,18 +208,14 @@ def load_weights(
     assert not any(tensor.device == torch.device("meta") for tensor in module.parameters())
 
 
-def _recognise(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
-    """Name the SAM model that a table of tensor shapes belongs to, or None."""
-    if "image_encoder.patch_embed.seq.0.c.weight" in shapes:
-        return "vit_t"
-    if "image_encoder.stages.0.0.0.weight" in shapes:
-        return "tiny"
-    width = shapes.get("image_encoder.pos_embed", (0,))[-1]
-    return {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}.get(width)
-
-
-def _again(name: str) -> str:
-    return f"delete it and {_get(MODELS[name])}"
+def _again(name: str, path: Path) -> str:
+    """Say how to come by the right file; only one that uosam put there may be thrown away."""
+    model = MODELS[name]
+    if path == weights_path(model):
+        return f"delete it and {_get(model)}"
+    if model.packaged:
+        return f"or leave out --checkpoint, for {name} comes with uosam"
+    return f"or leave out --checkpoint and {_get(model)}"
 
 
 def _get(model: Model) -> str:

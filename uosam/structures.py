@@ -224,6 +224,20 @@ class Decision:
     round: int = 1
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Guide:
+    """A second picture of the same view, such as rendered depth: where proposals are found.
+
+    Attributes:
+        image: (H, W, 3) RGB, of the size of the photograph.
+        holes: (H, W) where the picture was made up, as nothing was measured there; a proposal that
+            lies in holes by more than half does not count. None where there are none.
+    """
+
+    image: Image
+    holes: Mask | None = None
+
+
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Refinement:
     """The result of refining one picture; it draws, shows and saves itself.

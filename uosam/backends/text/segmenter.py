@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from uosam.backends.batching import check_image
+from uosam.backends.checks import check_image
 from uosam.backends.device import choose_device
 from uosam.backends.text.folders import load_network, load_processor, read_config
 from uosam.errors import BackendError

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from uosam.backends.batching import check_image
+from uosam.backends.checks import check_image
 from uosam.backends.device import choose_device
 from uosam.backends.text.folders import (
     Config,

@@ -159,7 +159,7 @@ def test_no_import_cycles() -> None:
         ("pipeline.py", "from uosam import backends"),
         ("backends/__init__.py", "def f():\n    from uosam.pipeline import refine"),
         ("metrics/luss.py", "if True:\n    import uosam.io.codecs as c"),
-        ("io/codecs.py", "from uosam.runs.engine import refine_folder"),
+        ("io/codecs.py", "from uosam.runs.refine import refine_folder"),
         ("runs/engine.py", "import torch.cuda"),
         ("io/codecs.py", "def f():\n    from torch import nn"),
         ("evaluation/evaluate.py", "from baselines.identity import make"),

@@ -65,9 +65,10 @@ def command(
 
     from uosam.cli.progress import show_progress
     from uosam.errors import ConfigError
-    from uosam.runs.coarse import find_pictures, label_folder
-    from uosam.runs.coarse_models import describe_model
-    from uosam.runs.coarse_task import CoarseOptions
+    from uosam.io.pairs import find_pictures
+    from uosam.runs.coarse import label_folder
+    from uosam.runs.coarse_models import CoarseOptions, describe_model
+    from uosam.runs.summary import describe
 
     parsed = _parse(settings or [])
     if k is not None:
@@ -94,12 +95,9 @@ def command(
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on from here", err=True)
         raise typer.Exit(130) from None
-    earlier = f" ({run.skipped} by an earlier run)" if run.skipped else ""
-    typer.echo(f"labelled  {run.labelled}{earlier}\nfailed    {len(run.failures)}")
     background = " --background none" if describe_model(model).background is None else ""
-    typer.echo(f"next      uosam refine {images} {out} REFINED{background}")
-    for name, reason in run.failures.items():
-        typer.echo(f"failed: {name}: {reason}".encode(errors="backslashreplace").decode())
+    typer.echo("\n".join(describe(run)))
+    typer.echo(f"next: uosam refine {images} {out} REFINED{background}")
     if run.failures:
         raise typer.Exit(1)
 

@@ -114,7 +114,7 @@ def command(
     from uosam.config import load_config
     from uosam.errors import InputError
     from uosam.io.pairs import find_pairs, read_manifest
-    from uosam.runs.engine import refine_folder
+    from uosam.runs.refine import refine_folder
     from uosam.runs.summary import describe
 
     flags = {

@@ -17,8 +17,8 @@ from uosam.io.images import read_image
 from uosam.io.pairs import find_pairs
 from uosam.metrics.objects import ObjectScore, object_scores
 from uosam.report.sheet import Panels, encode_sheet
-from uosam.runs.engine import refine_folder
 from uosam.runs.manifest import MANIFEST, PARTIAL
+from uosam.runs.refine import refine_folder
 from uosam.runs.task import Outcome
 
 

@@ -16,6 +16,7 @@ from uosam.backends.models import MODELS, with_levels
 from uosam.coerce import Text, convert
 from uosam.errors import ConfigError, unknown
 from uosam.io.codecs import LabelOptions
+from uosam.io.depth import DepthOptions
 from uosam.pipeline import RefineOptions
 
 
@@ -76,6 +77,7 @@ class Config:
     backend: BackendOptions = field(default_factory=BackendOptions)
     refine: RefineOptions = field(default_factory=RefineOptions)
     labels: LabelOptions = field(default_factory=LabelOptions)
+    depth: DepthOptions = field(default_factory=DepthOptions)
     engine: EngineOptions = field(default_factory=EngineOptions)
 
     def __post_init__(self) -> None:
@@ -91,7 +93,8 @@ class Config:
         """Return the options objects by section name, the stages flat among them."""
         stages = {f.name: getattr(self.refine, f.name) for f in fields(self.refine)}
         stages = {name: options for name, options in stages.items() if is_dataclass(options)}
-        return {"backend": self.backend, **stages, "labels": self.labels, "engine": self.engine}
+        others = {"labels": self.labels, "depth": self.depth, "engine": self.engine}
+        return {"backend": self.backend, **stages, **others}
 
 
 def refuse_levels(name: str, levels: Sequence[int], section: str) -> None:

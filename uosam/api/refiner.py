@@ -22,7 +22,7 @@ from uosam.errors import ConfigError, InputError, unknown
 from uosam.io.codecs import Choice, LabelFile
 from uosam.io.images import check_same_size
 from uosam.pipeline import refine as refine_ids
-from uosam.structures import Backend, Image, Refinement
+from uosam.structures import Backend, Guide, Image, Refinement
 
 if TYPE_CHECKING:
     from uosam.api.pictures import ImageLike, MaskLike
@@ -77,6 +77,8 @@ class Refiner:
             raise ConfigError(
                 "labels.scores is for folders; give class scores (C, H, W) as the mask"
             )
+        if self.config.depth.folder is not None:
+            raise ConfigError("depth.folder is for folders; give the rendered depth as the guide")
         self.backend = _load(self.config)
 
     def __call__(
@@ -84,6 +86,7 @@ class Refiner:
         image: ImageLike,
         mask: MaskLike,
         *,
+        guide: Guide | ImageLike | None = None,
         background: Choice = "default",
         ignore: Choice = "default",
         names: Mapping[int, str] | None = None,
@@ -95,6 +98,8 @@ class Refiner:
                 the order RGB; uint8, uint16, or floats in [0, 1].
             mask: of the same size: path, Pillow picture (palette too), integer or bool ids (H, W),
                 binary 0 / 255, float scores (C, H, W), or one soft mask (H, W) in [0, 1].
+            guide: a second picture of the view, such as rendered depth (``make_guide`` of
+                ``uosam.geometry.render``), in which the global stage looks for proposals.
             background: id that is no object, None where every id is a class (STEGO-style); 0 by
                 default, or ``labels.background``.
             ignore: stored value that means "unknown", None for none; by default 255 in uint8, 65535
@@ -109,7 +114,10 @@ class Refiner:
             InputError: picture or mask are none of these, or differ in size.
         """
         inputs = self._read(image, mask, background=background, ignore=ignore, names=names)
-        return _finish(_compute(self.backend, inputs=inputs, config=self.config), inputs[1])
+        if guide is not None and not isinstance(guide, Guide):
+            guide = Guide(image=to_image(guide))
+        result = _compute(self.backend, inputs=inputs, config=self.config, guide=guide)
+        return _finish(result, inputs[1])
 
     def many(
         self,
@@ -187,6 +195,7 @@ def refine(
     *,
     device: str | None = None,
     config: str | os.PathLike[str] | Config | None = None,
+    guide: Guide | ImageLike | None = None,
     background: Choice = "default",
     ignore: Choice = "default",
     names: Mapping[int, str] | None = None,
@@ -202,6 +211,7 @@ def refine(
         model: as for ``Refiner``.
         device: as for ``Refiner``.
         config: as for ``Refiner``.
+        guide: as for a call of ``Refiner``.
         background: as for a call of ``Refiner``.
         ignore: as for a call of ``Refiner``.
         names: as for a call of ``Refiner``.
@@ -224,7 +234,7 @@ def refine(
     Refinement(40 x 60, 1 of 1 objects redrawn, 10.7 % of pixels changed, ...)
     """
     refiner = Refiner(model, device=device, config=config, **options)
-    return refiner(image, mask, background=background, ignore=ignore, names=names)
+    return refiner(image, mask, guide=guide, background=background, ignore=ignore, names=names)
 
 
 def _settle(config: str | os.PathLike[str] | Config | None, options: Mapping[str, Any]) -> Config:
@@ -281,7 +291,13 @@ def _load(config: Config) -> Backend:
     return backend
 
 
-def _compute(backend: Backend, *, inputs: tuple[Image, LabelFile], config: Config) -> Refinement:
+def _compute(
+    backend: Backend,
+    *,
+    inputs: tuple[Image, LabelFile],
+    config: Config,
+    guide: Guide | None = None,
+) -> Refinement:
     image, file = inputs
     return refine_ids(
         image,
@@ -290,6 +306,7 @@ def _compute(backend: Backend, *, inputs: tuple[Image, LabelFile], config: Confi
         config.refine,
         background=file.spec.background,
         scores=file.scores,
+        guide=guide,
     )
 
 

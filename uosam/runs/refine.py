@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,8 +15,11 @@ from uosam.backends import load_backend
 from uosam.backends.sharing import BatchingBackend, work_together
 from uosam.backends.weights.cache import open_cache, remember
 from uosam.config import Config, dump_config
-from uosam.errors import InputError
+from uosam.errors import ConfigError, InputError
+from uosam.geometry.depth_map import DepthMap
+from uosam.geometry.render import make_guide
 from uosam.io.codecs import LabelFile, encode_labels, read_with
+from uosam.io.depth import DEPTH_SUFFIXES, find_depth, read_depth
 from uosam.io.images import check_same_size, read_image
 from uosam.io.pairs import Pairs
 from uosam.io.soft import find_scores, read_scores
@@ -31,11 +34,12 @@ from uosam.structures import Backend, Image, Refinement, Sample
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Pair:
-    """A picture, its coarse mask and the scores behind it, as read."""
+    """A picture, its coarse mask, and the scores behind it and the depth beside it, as read."""
 
     image: Image
     file: LabelFile
     scores: NDArray[np.float32] | None
+    depth: DepthMap | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,9 +91,10 @@ class RefineTask(Task):
         if sample.image is None or sample.coarse is None:
             raise InputError(f"sample {sample.name!r} must have a picture and a coarse mask")
         files = {"image": sample.image, "mask": sample.coarse}
-        folder = self.config.labels.scores
-        soft = None if folder is None else find_scores(Path(folder), sample.name)
-        return files if soft is None else {**files, "scores": soft}
+        scores = self.config.labels.scores
+        if scores is not None:
+            files["scores"] = find_scores(Path(scores), sample.name)
+        return files
 
     def output(self, sample: Sample) -> Path:
         """Return where the refined mask goes: the name and suffix of the coarse one."""
@@ -165,6 +170,64 @@ class RefineTask(Task):
         return drawn
 
 
+@dataclass(frozen=True, kw_only=True)
+class GuidedTask(RefineTask):
+    """Refine one coarse mask with depth as a guide for the global stage."""
+
+    titles: ClassVar[Mapping[str, str]] = {
+        **RefineTask.titles,
+        "unguided": "without depth",
+    }
+
+    def inputs(self, sample: Sample) -> Mapping[str, Path]:
+        """Return the files of the mask and its depth."""
+        files = super().inputs(sample)
+        options = self.config.depth
+        path = find_depth(Path(options.folder or ""), sample.name)
+        if path is None and not options.optional:
+            raise InputError(
+                f"{Path(options.folder or '', sample.name)}: expected depth "
+                f"({', '.join(DEPTH_SUFFIXES)}) of the name of the mask, found none; "
+                "--depth-optional goes on without"
+            )
+        return files if path is None else {**files, "depth": path}
+
+    def read(self, sample: Sample) -> Pair:
+        """Read picture, mask, scores and depth."""
+        pair, path, options = super().read(sample), self.inputs(sample).get("depth"), self.config
+        if path is None:
+            return pair
+        height, width = pair.file.labels.shape
+        depth = read_depth(
+            path, options.depth.encoding, hw=(height, width), resize=options.depth.resize
+        )
+        return replace(pair, depth=depth)
+
+    def compute(self, model: Backend, read: Pair) -> Refinement:
+        """Refine one mask, on the photograph alone where there is no depth."""
+        options = self.config.refine
+        if read.depth is None:
+            photo = replace(options.global_region, picture="photo")
+            options = replace(options, global_region=photo)
+        return refine(
+            read.image,
+            read.file.labels,
+            model,
+            options,
+            background=read.file.spec.background,
+            scores=read.scores,
+            guide=None if read.depth is None else make_guide(read.depth, self.config.depth),
+        )
+
+    def encode(self, sample: Sample, read: Pair, result: Refinement) -> Encoded:
+        """Encode the mask, and tell how much of the depth was made up."""
+        encoded = super().encode(sample, read, result)
+        depth = read.depth
+        details = {"unguided": int(depth is None)}
+        holes = {} if depth is None else {"holes": round(depth.holes, 4)}
+        return replace(encoded, details={**encoded.details, **details, **holes})
+
+
 def refine_folder(
     pairs: Pairs,
     out: Path,
@@ -190,14 +253,34 @@ def refine_folder(
         InputError: ``out`` cannot be written.
         BackendError: the model cannot be loaded, or a worker process died.
     """
+    depth = config.depth.folder
+    if depth is not None:
+        check_depth(config)
+        inputs = [*inputs, Path(depth)]
     drawn = {"overlay": config.engine.overlay, "confidence": config.engine.confidence}
     folders = {name: Path(path) for name, path in drawn.items() if path}
     check_folders({"output": out, **folders}, inputs)
     return run_folder(
-        RefineTask(folder=out, config=config),
+        (RefineTask if depth is None else GuidedTask)(folder=out, config=config),
         pairs.samples,
         failures=pairs.unreadable,
         unpaired=[str(path) for path in (*pairs.unpaired_images, *pairs.unpaired_masks)],
         files={"config.yaml": dump_config(config).encode()},
         on_outcome=on_outcome,
     )
+
+
+def check_depth(config: Config) -> None:
+    """Refuse a folder of depth that is not there or that nobody would look into.
+
+    Raises:
+        ConfigError: there is no such folder, or the global stage is left out.
+    """
+    folder = config.depth.folder or ""
+    if not Path(folder).is_dir():
+        raise ConfigError(f"depth.folder must be a folder of depth files, found none at {folder}")
+    if config.refine.global_region.grid == 0:
+        raise ConfigError(
+            "depth is a guide for the global stage, which global_region.grid=0 leaves out; set "
+            "global_region.grid=16 or leave out depth.folder"
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
@@ -14,11 +14,12 @@ import numpy as np
 
 from uosam.api.masks import to_labels, to_stored
 from uosam.api.pictures import to_image
+from uosam.api.settings import settle
 from uosam.backends import BackendOptions, load_backend
 from uosam.backends.sharing import BatchingBackend, work_together
 from uosam.backends.weights.cache import open_cache, remember
-from uosam.config import Config, build_config, read_changes
-from uosam.errors import ConfigError, InputError, unknown
+from uosam.config import Config
+from uosam.errors import ConfigError, InputError
 from uosam.io.codecs import Choice, LabelFile
 from uosam.io.images import check_same_size
 from uosam.pipeline import refine as refine_ids
@@ -26,9 +27,6 @@ from uosam.structures import Backend, Guide, Image, Refinement
 
 if TYPE_CHECKING:
     from uosam.api.pictures import ImageLike, MaskLike
-
-_OF_FOLDERS = ("workers", "overwrite", "overlay", "confidence", "manifest")
-"""Settings of the section "engine" that mean nothing where no folder is worked through."""
 
 
 class Refiner:
@@ -72,7 +70,7 @@ class Refiner:
     ) -> None:
         given = {"name": model, "device": device}
         named = {f"backend.{key}": value for key, value in given.items() if value is not None}
-        self.config = _settle(config, {**options, **named})
+        self.config = settle(config, {**options, **named})
         if self.config.labels.scores is not None:
             raise ConfigError(
                 "labels.scores is for folders; give class scores (C, H, W) as the mask"
@@ -235,46 +233,6 @@ def refine(
     """
     refiner = Refiner(model, device=device, config=config, **options)
     return refiner(image, mask, guide=guide, background=background, ignore=ignore, names=names)
-
-
-def _settle(config: str | os.PathLike[str] | Config | None, options: Mapping[str, Any]) -> Config:
-    """Apply keyword arguments to a configuration."""
-    start, source = None, None
-    if isinstance(config, Config):
-        start = config
-    elif config is not None:
-        source = os.fspath(config)
-    known = {name: [f.name for f in fields(part)] for name, part in Config().sections().items()}
-    changes = read_changes(source, ())
-    for name, value in options.items():
-        if name in known:
-            if not isinstance(value, Mapping):
-                raise ConfigError(f"{name} must be a mapping of its keys, got {value!r}")
-            changes.setdefault(name, {}).update(value)
-        else:
-            section, key = _find_key(name, known)
-            changes.setdefault(section, {})[key] = value
-    for key in changes.get("engine", {}):
-        if key in _OF_FOLDERS and source is None:
-            raise ConfigError(f"engine.{key} is for folders; use the command uosam refine")
-    return build_config(changes, start)
-
-
-def _find_key(name: str, known: Mapping[str, list[str]]) -> tuple[str, str]:
-    """Find the section of a key given as ``key``, or split ``section.key``."""
-    section, dot, key = name.partition(".")
-    if dot:
-        return section, key
-    places = [section for section, keys in known.items() if name in keys]
-    if not places:
-        raise unknown("setting", name, [key for keys in known.values() for key in keys])
-    if len(places) > 1:
-        first = places[0]
-        raise ConfigError(
-            f"{name!r} is a key of the sections {', '.join(places)}; name one, such as "
-            f"{first}={{{name!r}: ...}}"
-        )
-    return places[0], name
 
 
 @lru_cache(maxsize=1)

@@ -82,6 +82,7 @@ def _print_table(rows: list[dict[str, Any]], folder: str) -> None:
         ("model", "left"),
         ("parameters", "right"),
         ("size", "right"),
+        ("levels", "right"),
         ("licence", "left"),
         ("there", "left"),
     ):
@@ -91,7 +92,8 @@ def _print_table(rows: list[dict[str, Any]], folder: str) -> None:
         table.add_row(
             row["name"],
             f"{row['parameters'] / 1e6:.1f} M" if row["parameters"] else "none",
-            f"{row['size'] / 1e6:.0f} MB" if row["size"] else "-",
+            f"{row['size'] / 1e6:.0f} MB" if row["size"] else "unknown" if row["file"] else "-",
+            str(row["levels"] or "-"),
             row["licence"],
             "yes" if row["present"] else "no",
             row["file"] or "needs none",

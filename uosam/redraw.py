@@ -116,6 +116,7 @@ def take(prompts: Prompts, rows: Sequence[int]) -> Prompts:
         logits=None if prompts.logits is None else prompts.logits[index],
         labels=prompts.labels[index],
         asked=None if prompts.asked is None else prompts.asked[index],
+        whole=None if prompts.whole is None else prompts.whole[index],
     )
 
 

@@ -90,6 +90,9 @@ class Prompts:
         labels: (B,) the class id each row stands for.
         asked: (B, H, W) the region each row was derived from, for whoever judges the answers;
             backends do not look at it. None for prompts that stand for no region.
+        whole: (B,) True where the mask prompt may be only part of the object, or too large, so that
+            the answer is the whole object it points at, not its own shape redrawn. None for False
+            everywhere. Only backends with ``answers_whole`` know it, the others refuse it.
     """
 
     points: Floats
@@ -98,12 +101,14 @@ class Prompts:
     logits: Floats | None = None
     labels: NDArray[np.int32]
     asked: Masks | None = None
+    whole: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         """Hold the rows together.
 
         Raises:
-            InputError: the arrays do not have the same number of rows or the stated shapes.
+            InputError: the arrays do not have the same number of rows or the stated shapes, or
+                ``whole`` is set without mask prompts.
         """
         rows = len(self.labels)
         shapes = {
@@ -116,9 +121,20 @@ class Prompts:
             shapes["logits"] = (self.logits.shape, (rows, *self.logits.shape[1:3]))
         if self.asked is not None:
             shapes["asked"] = (self.asked.shape, (rows, *self.asked.shape[1:3]))
+        if self.whole is not None:
+            shapes["whole"] = (self.whole.shape, (rows,))
         for name, (actual, expected) in shapes.items():
             if actual != expected:
                 raise InputError(f"Prompts.{name} must be {expected}, got {actual}")
+        if self.asks_whole and self.logits is None:
+            raise InputError(
+                "Prompts.whole says how to read mask prompts, got none; set logits, or leave it out"
+            )
+
+    @property
+    def asks_whole(self) -> bool:
+        """Whether any row asks for the whole object behind its mask prompt."""
+        return self.whole is not None and bool(self.whole.any())
 
     def __len__(self) -> int:
         return len(self.labels)

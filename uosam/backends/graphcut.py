@@ -25,6 +25,7 @@ from uosam.backends.evidence import Kernels, affinity, build_kernels, gather, pr
 from uosam.backends.guided import GuidedFilter
 from uosam.backends.hierarchy import build_hierarchy, segments_at
 from uosam.backends.quality import mask_evidence
+from uosam.backends.refusal import refuse_whole
 from uosam.backends.regions import Regions, find_regions, working_copy
 from uosam.errors import InputError
 from uosam.labels import colour_gradient
@@ -129,7 +130,11 @@ class GraphCut:
 
         Scores estimate the mask's IoU with what was meant; stability is the IoU of the mask cut at
         logits -1 and +1.
+
+        Raises:
+            BackendError: a row asks for the whole object.
         """
+        refuse_whole(prompts, self)
         answers = []
         if prompts.boxes is None and prompts.logits is None:
             answers = self._point_answers(embedding, prompts, 3 if multimask else 1)

@@ -28,6 +28,7 @@ from uosam.backends.batching import (
 )
 from uosam.backends.device import choose_device, out_of_memory
 from uosam.backends.hf_files import Family, find_folder, load_network
+from uosam.backends.refusal import refuse_whole
 from uosam.errors import BackendError, InputError
 from uosam.structures import Embedding, Image, Prompts, Proposals
 
@@ -144,7 +145,8 @@ class HfBackend:
         Raises:
             InputError: the embedding is of another backend, mask prompts do not have the size of
                 the logit grid, or a row asks nothing.
-            BackendError: the device has not enough memory for one prompt.
+            BackendError: the device has not enough memory for one prompt, or a row asks for the
+                whole object.
         """
         if not isinstance(embedding.state, self.family.state):
             raise InputError(
@@ -152,6 +154,7 @@ class HfBackend:
                 f"state {type(embedding.state).__name__}; embed the picture with this backend first"
             )
         check_mask_prompts(prompts, embedding)
+        refuse_whole(prompts, self)
         return decode_in_batches(
             lambda rows: self._decode_rows(
                 embedding, prompts, rows, multimask, min_score, min_stability

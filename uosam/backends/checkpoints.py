@@ -189,7 +189,7 @@ def _recognise(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
     """Name the SAM model that a table of tensor shapes belongs to, or None."""
     if "image_encoder.patch_embed.seq.0.c.weight" in shapes:
         return "vit_t"
-    if "image_encoder.stages.0.0.0.weight" in shapes:
+    if "image_encoder.backbone.stem.1.weight" in shapes:
         return "tiny"
     width = shapes.get("image_encoder.pos_embed", (0,))[-1]
     return {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}.get(width)

@@ -49,11 +49,11 @@ MODELS: Mapping[str, Model] = {
         Model(name="graphcut", parameters=0, licence="Apache-2.0"),
         Model(
             name="tiny",
-            parameters=3_648_984,
+            parameters=5_643_248,
             licence="research",
             file="tiny.safetensors",
-            size=7_381_032,
-            sha256="e04b3e04756f45bf2b0b2c9b1d9da0b7a82dc9af5efd019179f062ba4d89bd55",
+            size=11_630_856,
+            sha256="8a7e50024ce3cf58a8f93470356928184e1020a38e00bbf6a3e2a2090536f1f5",
             packaged=True,
         ),
         Model(

@@ -63,7 +63,8 @@ def decode_rows(
         source = features + encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
     else:
         source = features + encoder.mask_downscaling(masks[:, None])
-        source = source + whole[:, None, None, None] * encoder.whole.weight[:, :, None, None]
+        asked = whole[:, None, None, None] * encoder.whole.weight[:, :, None, None]
+        source = source + asked.to(source.dtype)
     outputs = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
     tokens = torch.cat([outputs.expand(batch, -1, -1), sparse], dim=1)
     tokens, cells = decoder.transformer(source, places, tokens)

@@ -66,6 +66,9 @@ class Run:
         self.options, self.out = options, out
         self.device = choose_device(options.device)
         torch.manual_seed(options.seed)
+        if self.device.type == "cuda":  # crops have few sizes, and the last bits matter to nobody
+            torch.backends.cudnn.benchmark = True
+            torch.set_float32_matmul_precision("high")
         self.sam = build_sam_tiny()
         old = (out / STATE).is_file()
         if not old:

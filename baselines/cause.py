@@ -15,12 +15,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from baselines.codes import SIDE, CodeHead, CodeModel, build_head, by_cosine, guide_by_dividing
-from baselines.dino_vit import build_vit, patch_features
 from uosam.backends.device import choose_device
-from uosam.backends.restricted_pickle import read_checkpoint
-from uosam.backends.state_dict import Tensors, fill, take, tensors
+from uosam.backends.weights.restricted_pickle import read_checkpoint
+from uosam.backends.weights.state_dict import Tensors, fill, take, tensors
 from uosam.errors import BackendError
+
+from .codes import SIDE, CodeHead, CodeModel, build_head, by_cosine, guide_by_dividing
+from .dino_vit import build_vit, patch_features
 
 TEMPERATURE = 3.0
 HEADS = 12

@@ -11,10 +11,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from baselines.dense_crf import dense_crf
-from baselines.pictures import DEVIATION, MEAN, NEAREST, normalise, score_by_squares
-from uosam.backends.state_dict import Tensors, fill, take
+from uosam.backends.weights.state_dict import Tensors, fill, take
 from uosam.structures import Floats, Image
+
+from .dense_crf import dense_crf
+from .pictures import DEVIATION, MEAN, NEAREST, normalise, score_by_squares
 
 SIDE = 320
 """Short side of the resized picture, and side of the square that is scored."""

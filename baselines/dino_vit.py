@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.models.vision_transformer import VisionTransformer
 
-from uosam.backends.state_dict import Tensors, fill, take
+from uosam.backends.weights.state_dict import Tensors, fill, take
 from uosam.errors import BackendError
 
 _OFFICIAL_HEADS = {384: 6, 768: 12}  # by channels

@@ -10,7 +10,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from uosam.backends.guided import GuidedFilter
+from uosam.backends.graphcut.guided import GuidedFilter
 from uosam.labels import check_label_map
 from uosam.structures import IGNORE, Floats, Image, LabelMap
 

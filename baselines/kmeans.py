@@ -17,13 +17,14 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from baselines.pictures import enlarge
-from baselines.timm_features import load as load_timm
 from uosam.backends import BackendOptions, load_backend
 from uosam.errors import BackendError, ConfigError, InputError
 from uosam.io.atomic import write_atomic
 from uosam.io.images import read_image
 from uosam.structures import Embedding, Floats, Image
+
+from .pictures import enlarge
+from .timm_features import load as load_timm
 
 CELLS = 256
 """Cells of a picture that take part in the clustering at most, evenly spread."""

@@ -27,15 +27,16 @@ from torch.nn import functional as F
 from torchvision.models.resnet import ResNet
 from torchvision.models.segmentation.deeplabv3 import ASPP
 
-from baselines.pictures import check_picture, normalise
-from baselines.resnet import build_resnet, stages
 from uosam.backends.device import choose_device
-from uosam.backends.restricted_pickle import read_checkpoint
-from uosam.backends.state_dict import entry, fill, take, tensors
+from uosam.backends.weights.restricted_pickle import read_checkpoint
+from uosam.backends.weights.state_dict import entry, fill, take, tensors
 from uosam.errors import BackendError, InputError
 from uosam.io.atomic import write_atomic
 from uosam.io.images import read_image
 from uosam.structures import Floats, Image
+
+from .pictures import check_picture, normalise
+from .resnet import build_resnet, stages
 
 SIDE = 512
 SALIENT = 0.5

@@ -17,14 +17,15 @@ from torch.nn import functional as F
 from torchvision.models.resnet import ResNet
 from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 
-from baselines.dense_crf import dense_crf
-from baselines.maskcontrast import SIDE, nearest_grid
-from baselines.pictures import check_picture, enlarge, normalise
-from baselines.resnet import build_resnet, stages
 from uosam.backends.device import choose_device
-from uosam.backends.restricted_pickle import read_checkpoint
-from uosam.backends.state_dict import fill, take, tensors
+from uosam.backends.weights.restricted_pickle import read_checkpoint
+from uosam.backends.weights.state_dict import fill, take, tensors
 from uosam.structures import Floats, Image
+
+from .dense_crf import dense_crf
+from .maskcontrast import SIDE, nearest_grid
+from .pictures import check_picture, enlarge, normalise
+from .resnet import build_resnet, stages
 
 
 def load(path: str | Path, *, crf: bool = False, device: str = "auto") -> Linear:

@@ -16,17 +16,18 @@ from typing import Any
 import numpy as np
 from segment_anything import SamAutomaticMaskGenerator, SamPredictor
 
-from baselines.proposal_vote import SMALLEST
-from uosam.backends.sam import SamBackend
+from uosam.backends.sam.backend import SamBackend
 from uosam.config import load_config
-from uosam.global_region import vote
 from uosam.labels import box, check_label_map
-from uosam.local_region import decide
-from uosam.merge import merge
 from uosam.pipeline import RefineOptions
-from uosam.prompts import make_prompts, object_masks
-from uosam.redraw import Candidate, unite
+from uosam.stages.global_region import vote
+from uosam.stages.local_region import decide
+from uosam.stages.merge import merge
+from uosam.stages.prompts import make_prompts, object_masks
+from uosam.stages.redraw import Candidate, unite
 from uosam.structures import IGNORE, Embedding, Image, LabelMap, Mask, Masks, Prompts
+
+from .proposal_vote import SMALLEST
 
 _CROP_DOWNSCALE = 2  # a crop is searched at half as many points a side
 

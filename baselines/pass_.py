@@ -19,13 +19,14 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.models.resnet import ResNet
 
-from baselines.pictures import BILINEAR, enlarge, normalise, resize_short_side
-from baselines.resnet import build_resnet, stages
 from uosam.backends.device import choose_device
-from uosam.backends.restricted_pickle import read_checkpoint
-from uosam.backends.state_dict import entry, fill, take, tensors
+from uosam.backends.weights.restricted_pickle import read_checkpoint
+from uosam.backends.weights.state_dict import entry, fill, take, tensors
 from uosam.errors import BackendError, ConfigError
 from uosam.structures import Floats, Image
+
+from .pictures import BILINEAR, enlarge, normalise, resize_short_side
+from .resnet import build_resnet, stages
 
 SHORT_SIDE = 256
 LARGE = 1000

@@ -14,12 +14,13 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.models.resnet import ResNet
 
-from baselines.pictures import BILINEAR, normalise, score_by_squares
-from baselines.resnet import build_resnet, stages
 from uosam.backends.device import choose_device
-from uosam.backends.restricted_pickle import read_checkpoint
-from uosam.backends.state_dict import entry, fill, take, tensors
+from uosam.backends.weights.restricted_pickle import read_checkpoint
+from uosam.backends.weights.state_dict import entry, fill, take, tensors
 from uosam.structures import Floats, Image
+
+from .pictures import BILINEAR, normalise, score_by_squares
+from .resnet import build_resnet, stages
 
 SIDE = 320
 

@@ -7,9 +7,9 @@ both as its global stage.
 
 from __future__ import annotations
 
-from uosam.global_region import GlobalRegionOptions, propose, vote
 from uosam.labels import check_label_map
-from uosam.proposals import grid_points
+from uosam.stages.global_region import GlobalRegionOptions, propose, vote
+from uosam.stages.proposals import grid_points
 from uosam.structures import Backend, Image, LabelMap
 
 SMALLEST = 100

@@ -11,12 +11,13 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from baselines.proposal_vote import segment_options
 from uosam.errors import ConfigError
-from uosam.global_region import propose
 from uosam.labels import areas, check_label_map
-from uosam.proposals import grid_points
+from uosam.stages.global_region import propose
+from uosam.stages.proposals import grid_points
 from uosam.structures import IGNORE, Backend, Image, LabelMap, Masks
+
+from .proposal_vote import segment_options
 
 Rule = Literal["max_iou", "max_iou_imp", "max_iou_imp2"]
 

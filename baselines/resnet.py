@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-from uosam.backends.state_dict import Tensors, fill
+from uosam.backends.weights.state_dict import Tensors, fill
 
 
 def build_resnet(

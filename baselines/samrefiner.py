@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 
 from uosam.labels import areas, box, check_label_map, components, to_grid
-from uosam.merge import merge
-from uosam.prompts import distance_points, foreground_prototypes, location_confidence
-from uosam.redraw import Candidate, unite
+from uosam.stages.merge import merge
+from uosam.stages.prompts import distance_points, foreground_prototypes, location_confidence
+from uosam.stages.redraw import Candidate, unite
 from uosam.structures import (
     LOGIT_SCALE,
     Backend,

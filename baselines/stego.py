@@ -13,11 +13,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from baselines.codes import SIDE, CodeModel, build_head, by_cosine, guide_by_multiplying
-from baselines.dino_vit import dino_features
 from uosam.backends.device import choose_device
-from uosam.backends.restricted_pickle import read_checkpoint
-from uosam.backends.state_dict import entry, take, tensors
+from uosam.backends.weights.restricted_pickle import read_checkpoint
+from uosam.backends.weights.state_dict import entry, take, tensors
+
+from .codes import SIDE, CodeModel, build_head, by_cosine, guide_by_multiplying
+from .dino_vit import dino_features
 
 TEMPERATURE = 2.0
 

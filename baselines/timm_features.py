@@ -11,12 +11,14 @@ import cv2
 import numpy as np
 import torch
 
-from baselines.pictures import check_picture
 from uosam.backends.device import choose_device
-from uosam.backends.restricted_pickle import read_checkpoint
-from uosam.backends.state_dict import fill, tensors
+from uosam.backends.weights.checkpoints import read_content
+from uosam.backends.weights.recognise import find_state
+from uosam.backends.weights.state_dict import fill, tensors
 from uosam.errors import BackendError, ConfigError
 from uosam.structures import Embedding, Image
+
+from .pictures import check_picture
 
 
 def load(name: str, path: str | Path | None, *, device: str = "auto") -> TimmEncoder:
@@ -96,18 +98,6 @@ class TimmEncoder:
 
 
 def _state(path: Path) -> dict[str, torch.Tensor]:
-    if path.suffix == ".safetensors":
-        try:
-            from safetensors.torch import load_file
-
-            return tensors(load_file(path), path)
-        except Exception as error:  # of its reader, which has a type of its own for damage
-            raise BackendError(
-                f"{path} must be a .safetensors file of weights, got {type(error).__name__}"
-            ) from error
-    content = read_checkpoint(path)
-    for name in ("state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(name), dict):
-            content = content[name]
-    found = tensors(content, path)
+    content = read_content(path)
+    found = tensors(find_state(content) or content, path)
     return {key.removeprefix("module."): value for key, value in found.items()}

@@ -22,13 +22,13 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
+from uosam.baselines.grabcut import refine_grabcut
 
-from baselines.grabcut import refine_grabcut
 from benchmarks.speed import facts, store
 from uosam.backends import load_backend
 from uosam.config import Config, dump_config, load_config
-from uosam.demo import run_demo
 from uosam.errors import InputError, UosamError
+from uosam.evaluation.demo import run_demo
 from uosam.io.codecs import LabelOptions, read_with
 from uosam.io.images import read_image
 from uosam.io.pairs import find_pairs

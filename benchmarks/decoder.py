@@ -21,10 +21,10 @@ from typing import Any
 import torch
 
 from benchmarks.speed import facts, store
-from uosam.backends.absorbed import AbsorbedDecoder
 from uosam.backends.batching import enlarge_padded
-from uosam.backends.encoders import speed_up
-from uosam.backends.sam import BUILDERS
+from uosam.backends.sam.absorbed import AbsorbedDecoder
+from uosam.backends.sam.backend import BUILDERS
+from uosam.backends.sam.encoders import speed_up
 
 RESULTS = Path(__file__).parent / "results" / "decoder.jsonl"
 BATCHES = (1, 4, 8, 64)

@@ -1,4 +1,4 @@
-"""Fit the coefficients of the graph-cut backend and write ``uosam/backends/graphcut.json``.
+"""Fit the coefficients of the graph-cut backend and write its ``graphcut.json``.
 
 Two logistic regressions over the evidence of superpixels, on training pictures whose coarse masks
 are imitated from their region maps. Run: ``python benchmarks/fit_graphcut.py`` with UOSAM_SHARED
@@ -20,16 +20,17 @@ from sklearn.linear_model import LogisticRegression, Ridge
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.accuracy import data
-from uosam.backends.evidence import build_kernels, gather, prior_evidence
-from uosam.backends.graphcut import LIMIT, STRIDE, GraphCut, calibration, candidates, weigh
-from uosam.backends.quality import KINDS as KINDS_OF_MASK
-from uosam.backends.quality import mask_evidence
-from uosam.backends.regions import find_regions
+from uosam.backends.graphcut.backend import LIMIT, STRIDE, GraphCut, candidates, weigh
+from uosam.backends.graphcut.calibration import calibration
+from uosam.backends.graphcut.evidence import build_kernels, gather, prior_evidence
+from uosam.backends.graphcut.quality import KINDS as KINDS_OF_MASK
+from uosam.backends.graphcut.quality import mask_evidence
+from uosam.backends.graphcut.regions import find_regions
 from uosam.labels import iou
 from uosam.structures import LOGIT_SCALE, Floats, Image, LabelMap
 from uosam.training.degradation import imitate_coarse
 
-OUT = Path(__file__).resolve().parent.parent / "uosam" / "backends" / "graphcut.json"
+OUT = Path(__file__).resolve().parent.parent / "uosam" / "backends" / "graphcut" / "graphcut.json"
 # (source folder, kind, noise of the imitated coarse masks: chosen so that their IoU is that of
 # the coarse masks USS networks make of such pictures, 75 to 82 % for single objects)
 KINDS = (
@@ -150,7 +151,7 @@ def fit_quality(root: Path, per_kind: int) -> list[list[float]]:
 
 
 def soft_prior(mask: np.ndarray, grid_hw: tuple[int, int]) -> Floats:
-    """Bring a mask to the logit grid as the mask prompt of ``uosam.prompts`` does."""
+    """Bring a mask to the logit grid as the mask prompt of ``uosam.stages.prompts`` does."""
     share = cv2.resize(mask.astype(np.float32), grid_hw[::-1], interpolation=cv2.INTER_AREA)
     return np.asarray(np.clip(share, 1 / (1 + np.exp(8)), 1 / (1 + np.exp(-8))), np.float32)
 

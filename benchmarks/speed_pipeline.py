@@ -27,7 +27,7 @@ from benchmarks.speed_procedures import (
 from benchmarks.speed_weights import build_seeded
 from uosam.backends.models import MODELS, weights_path
 from uosam.config import load_config
-from uosam.prompts import object_masks
+from uosam.stages.prompts import object_masks
 
 PICTURES = ("astronaut", "coffee")
 """Examples, the one with three objects above the published floor of 10 % first."""

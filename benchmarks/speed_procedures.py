@@ -18,15 +18,15 @@ from typing import Any
 import torch
 from segment_anything import sam_model_registry
 from torch.utils.flop_counter import FlopCounterMode
+from uosam.baselines.paper_script import refine_paper_script
+from uosam.baselines.proposal_vote import refine_proposal_vote
+from uosam.baselines.samrefiner import refine_samrefiner
 
-from baselines.paper_script import refine_paper_script
-from baselines.proposal_vote import refine_proposal_vote
-from baselines.samrefiner import refine_samrefiner
 from uosam.backends import BackendOptions, load_backend
-from uosam.backends.sam import BUILDERS, SamBackend, load
-from uosam.bench_cell import peak_memory
+from uosam.backends.sam.backend import BUILDERS, SamBackend, load
+from uosam.bench.cell import peak_memory
 from uosam.config import load_config
-from uosam.demo import examples_folder
+from uosam.evaluation.demo import examples_folder
 from uosam.io.codecs import encode_labels, read_labels
 from uosam.io.images import read_image
 from uosam.pipeline import refine

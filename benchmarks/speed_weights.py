@@ -20,9 +20,9 @@ from typing import Any
 import torch
 
 from uosam.backends.batching import stability
-from uosam.backends.sam import BUILDERS, SamBackend
-from uosam.global_region import GlobalRegionOptions
-from uosam.proposals import grid_points
+from uosam.backends.sam.backend import BUILDERS, SamBackend
+from uosam.stages.global_region import GlobalRegionOptions
+from uosam.stages.proposals import grid_points
 from uosam.structures import Image
 
 STABLE = 0.7

@@ -1,4 +1,4 @@
-"""Models for tests of ``uosam coarse``, named as ``coarse_models:FUNCTION``."""
+"""Models for tests of ``uosam coarse``, named as ``tests.coarse_models:FUNCTION``."""
 
 import numpy as np
 

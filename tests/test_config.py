@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from uosam import config as module
+from uosam.backends import BackendOptions
 from uosam.coerce import convert
 from uosam.config import Config, EngineOptions, config_folder, dump_config, load_config
 from uosam.errors import ConfigError
@@ -152,3 +153,14 @@ def test_every_packaged_file_loads() -> None:
     # The folders beside hold what is no settings of a run: plans of benchmarks and ablations.
     for path in config_folder().glob("*.yaml"):
         assert load_config(path.stem) == load_config(path)
+
+
+def test_levels_of_a_model_without_are_refused_in_one_line() -> None:
+    with pytest.raises(ConfigError, match="vit_b has no levels of granularity; models with levels"):
+        load_config(overrides=["backend.name=vit_b", "local_region.levels=[1]"])
+    assert load_config(overrides=["backend.name=mine:load", "local_region.levels=[1]"])
+
+
+def test_order_is_checked_where_options_are_made_in_python() -> None:
+    with pytest.raises(ConfigError, match=r"backend\.order must be token or area"):
+        BackendOptions(order="size")  # type: ignore[arg-type]

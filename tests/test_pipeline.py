@@ -7,9 +7,9 @@ import pytest
 
 from tests.fakes import FakeBackend
 from uosam.labels import box
-from uosam.local_region import LocalRegionOptions
 from uosam.pipeline import RefineOptions, refine
-from uosam.prompts import PromptOptions
+from uosam.stages.local_region import LocalRegionOptions
+from uosam.stages.prompts import PromptOptions
 from uosam.structures import LOGIT_SCALE, Embedding, Prompts, Proposals
 
 SIDE = 64
@@ -66,9 +66,7 @@ def test_every_round_starts_from_the_map_of_the_one_before(rounds: int) -> None:
     assert np.array_equal(result.labels, square(20 + 4 * rounds))
     assert np.array_equal(result.local, result.labels)
     assert backend.embedded == 1
-    assert [choice.area for choice in result.decisions] == [
-        (20 + 4 * n) ** 2 for n in range(rounds)
-    ]
+    assert [choice.area for choice in result.verdicts] == [(20 + 4 * n) ** 2 for n in range(rounds)]
     assert np.array_equal(result.prompts.boxes[0], box(square(20) == 1))  # the first questions
     assert set(result.seconds) == {"embed", "prompts", "local_region", "global_region"}
 

@@ -12,6 +12,7 @@ import yaml
 
 import uosam
 from uosam.backends import BackendOptions
+from uosam.backends.models import MODELS, with_levels
 from uosam.coerce import Text, convert
 from uosam.errors import ConfigError, unknown
 from uosam.io.codecs import LabelOptions
@@ -77,11 +78,36 @@ class Config:
     labels: LabelOptions = field(default_factory=LabelOptions)
     engine: EngineOptions = field(default_factory=EngineOptions)
 
+    def __post_init__(self) -> None:
+        """Hold levels of granularity against those of the model.
+
+        Raises:
+            ConfigError: the model has no such levels.
+        """
+        for section in ("local_region", "global_region"):
+            refuse_levels(self.backend.name, getattr(self.refine, section).levels, section)
+
     def sections(self) -> dict[str, Any]:
         """Return the options objects by section name, the stages flat among them."""
         stages = {f.name: getattr(self.refine, f.name) for f in fields(self.refine)}
         stages = {name: options for name, options in stages.items() if is_dataclass(options)}
         return {"backend": self.backend, **stages, "labels": self.labels, "engine": self.engine}
+
+
+def refuse_levels(name: str, levels: Sequence[int], section: str) -> None:
+    """Refuse levels that a model of this package does not have; others speak for themselves.
+
+    Raises:
+        ConfigError: the model has none, or not so many.
+    """
+    model = MODELS.get(name)
+    if model is None or max(levels, default=0) <= model.levels:
+        return
+    has = f"has levels 1 to {model.levels}" if model.levels else "has no levels of granularity"
+    raise ConfigError(
+        f"{section}.levels must be levels of the model, got {list(levels)}, but {name} {has}; "
+        f"models with levels: {', '.join(with_levels())}"
+    )
 
 
 def load_config(source: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
@@ -110,13 +136,13 @@ def read_changes(source: str | Path | None, overrides: Sequence[str]) -> dict[st
     return changes
 
 
-def build_config(changes: Mapping[str, Mapping[str, Any]]) -> Config:
-    """Apply what ``read_changes`` collected to the defaults.
+def build_config(changes: Mapping[str, Mapping[str, Any]], start: Config | None = None) -> Config:
+    """Apply what ``read_changes`` collected to ``start``, or to the defaults.
 
     Raises:
         ConfigError: unknown section or key, wrong type, value out of range.
     """
-    sections = Config().sections()
+    sections = (start or Config()).sections()
     for name, values in changes.items():
         if name not in sections:
             raise unknown("config section", name, sections)

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 import numpy as np
 
-from uosam.global_region import GlobalRegionOptions, refine_global
 from uosam.labels import check_label_map
-from uosam.local_region import LocalRegionOptions, refine_local
-from uosam.prompts import PromptOptions, make_prompts
-from uosam.structures import Backend, Decision, Floats, Image, LabelMap, Refinement
+from uosam.stages.global_region import GlobalRegionOptions, refine_global
+from uosam.stages.local_region import LocalRegionOptions, refine_local
+from uosam.stages.prompts import PromptOptions, make_prompts
+from uosam.structures import (
+    IGNORE,
+    Backend,
+    Decision,
+    Floats,
+    Image,
+    LabelMap,
+    LabelSpec,
+    Refinement,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +69,7 @@ def refine(
     seconds: dict[str, float] = {}
     with _timed(seconds, "embed"):
         embedding = backend.embed(image)
-    decisions: list[Decision] = []
+    verdicts: list[Decision] = []
     current = coarse
     for number in range(options.local_region.rounds):
         with _timed(seconds, "prompts"):
@@ -79,7 +88,7 @@ def refine(
             )
         if number == 0:
             asked_first = prompts
-        decisions += local.decisions
+        verdicts += (replace(verdict, round=number + 1) for verdict in local.decisions)
         if np.array_equal(local.labels, current):
             break
         current, scores = local.labels, None  # the scores are of the first map
@@ -89,11 +98,15 @@ def refine(
         )
     return Refinement(
         labels=labels,
+        ids=labels,
+        coarse=coarse,
+        image=image,
         local=current,
         confidence=local.confidence,
         prompts=asked_first,
-        decisions=tuple(decisions),
+        verdicts=tuple(verdicts),
         seconds=seconds,
+        spec=LabelSpec(codec="npy", background=background, ignore=IGNORE, dtype="int32"),
     )
 
 

@@ -7,21 +7,28 @@ Sizes are always ``(H, W)`` and named ``hw``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from uosam.errors import InputError
 
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
 IGNORE = -1
 """The label of a pixel nobody vouches for; every codec translates its own 255 / 1000 to this."""
 
 LOGIT_SCALE = 4
 """Logit grids are this many times finer than the embedding's feature grid (SAM: 64 -> 256)."""
+
+LEVELS = 6
+"""Levels of granularity at most: 1 whole ... 6 smallest part (Semantic-SAM, arXiv 2307.04767)."""
 
 Image = NDArray[np.uint8]  # (H, W, 3) RGB
 LabelMap = NDArray[np.int32]  # (H, W) class ids, or IGNORE; 0 is a real class
@@ -90,6 +97,8 @@ class Prompts:
         labels: (B,) the class id each row stands for.
         asked: (B, H, W) the region each row was derived from, for whoever judges the answers;
             backends do not look at it. None for prompts that stand for no region.
+        levels: (B, L) levels of granularity that each row asks for, 1 to ``LEVELS`` in rising
+            order, 0 as padding; None lets the backend choose.
         whole: (B,) True where the mask prompt may be only part of the object, or too large, so that
             the answer is the whole object it points at, not its own shape redrawn. None for False
             everywhere. Only backends with ``answers_whole`` know it, the others refuse it.
@@ -101,6 +110,7 @@ class Prompts:
     logits: Floats | None = None
     labels: NDArray[np.int32]
     asked: Masks | None = None
+    levels: NDArray[np.int8] | None = None
     whole: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
@@ -121,6 +131,8 @@ class Prompts:
             shapes["logits"] = (self.logits.shape, (rows, *self.logits.shape[1:3]))
         if self.asked is not None:
             shapes["asked"] = (self.asked.shape, (rows, *self.asked.shape[1:3]))
+        if self.levels is not None:
+            shapes["levels"] = (self.levels.shape, (rows, *self.levels.shape[1:2]))
         if self.whole is not None:
             shapes["whole"] = (self.whole.shape, (rows,))
         for name, (actual, expected) in shapes.items():
@@ -150,6 +162,8 @@ class Proposals:
         stability: (M,) IoU of the mask cut at logits -1 and +1 (SAM's stability score), in [0, 1].
         logits: (M, 4h, 4w) on the logit grid of the embedding; a mask is where they are positive.
         row: (M,) which row of Prompts each mask answers.
+        level: (M,) level of granularity of each mask, 1 to ``LEVELS``, or 0 where the backend
+            names none; all 0 if left out.
     """
 
     masks: Masks
@@ -157,6 +171,20 @@ class Proposals:
     stability: Floats
     logits: Floats
     row: NDArray[np.int64]
+    level: NDArray[np.int8] = field(default_factory=lambda: np.zeros(0, np.int8))
+
+    def __post_init__(self) -> None:
+        """Name no level where none was given.
+
+        Raises:
+            InputError: there are not as many levels as masks.
+        """
+        if not len(self.level):
+            object.__setattr__(self, "level", np.zeros(len(self.scores), np.int8))
+        if len(self.level) != len(self.scores):
+            raise InputError(
+                f"Proposals.level must be {(len(self.scores),)}, got {self.level.shape}"
+            )
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -180,6 +208,9 @@ class Backend(Protocol):
     ) -> Proposals:
         """Answer every row of ``prompts``, with up to three masks a row if ``multimask``.
 
+        Rows that ask for levels get one mask a level instead, in their order; a backend without
+        levels refuses them.
+
         A batch of B rows equals B batches of one. Masks below either threshold are dropped before
         they are enlarged; rows may therefore have no answer.
         """
@@ -197,6 +228,7 @@ class Decision:
         score: the backend's estimate of the redraw's IoU.
         agreement: IoU of redraw and coarse object.
         area: pixels of the coarse object.
+        round: of the local region optimizer, from 1 on.
     """
 
     label: int
@@ -205,27 +237,92 @@ class Decision:
     score: float
     agreement: float
     area: int
+    round: int = 1
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Refinement:
-    """The result of refining one picture.
+    """The result of refining one picture; it draws, shows and saves itself.
 
     Attributes:
-        labels: (H, W) the refined map; every pixel has one label.
-        local: (H, W) the map after the local region optimizer, before the vote.
+        labels: (H, W) the refined map, from ``uosam.refine`` in dtype and values of what came in.
+        ids: (H, W) the same map as class ids, IGNORE where unknown.
+        coarse: (H, W) the map that came in, as ``ids``.
+        image: (H, W, 3) RGB, the picture.
+        local: (H, W) the ids after the local region optimizer, before the vote.
         confidence: (H, W) in [0, 1].
         prompts: what the local region optimizer asked first.
-        decisions: one per object and round of the local region optimizer.
+        verdicts: one per object and round of the local region optimizer.
         seconds: wall time by stage ("embed", "prompts", "local_region", "global_region").
+        spec: what the ids mean, and how the mask that came in stored them.
+        stored: the mask that came in as it was stored; None where it was ids already.
     """
 
-    labels: LabelMap
+    labels: NDArray[Any]
+    ids: LabelMap
+    coarse: LabelMap
+    image: Image
     local: LabelMap
     confidence: Floats
     prompts: Prompts
-    decisions: tuple[Decision, ...]
+    verdicts: tuple[Decision, ...]
     seconds: Mapping[str, float]
+    spec: LabelSpec
+    stored: NDArray[Any] | None = None
+
+    @property
+    def decisions(self) -> pd.DataFrame:
+        """Return the verdicts as a data frame: a column each attribute, and the class name."""
+        from uosam.report.result import decision_frame
+
+        return decision_frame(self)
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw before and after side by side into matplotlib axes, new ones if none are given.
+
+        Raises:
+            ConfigError: matplotlib is not installed.
+        """
+        from uosam.report.result import plot_result
+
+        return plot_result(self, ax)
+
+    def show(self) -> None:
+        """Open before and after in a viewer or the notebook; InputError without a viewer."""
+        from uosam.report.result import show_result
+
+        show_result(self)
+
+    def save(self, path: str | Path, *, drawing: bool = False) -> None:
+        """Write the refined mask in the encoding of the mask that came in, or the drawing of it.
+
+        Args:
+            path: of the mask, PNG or ``.npy`` or ``.npz``; of a drawing, PNG or JPEG.
+            drawing: write before and after side by side instead of the mask.
+
+        Raises:
+            InputError: the suffix suits no encoding that holds these ids.
+        """
+        from uosam.report.result import save_result
+
+        save_result(self, Path(path), drawing=drawing)
+
+    def _repr_png_(self) -> bytes:
+        """Return before and after as a PNG, which notebooks show."""
+        from uosam.report.result import draw_png
+
+        return draw_png(self)
+
+    def __repr__(self) -> str:
+        """Say in one line what was refined and how much of it changed."""
+        height, width = self.ids.shape
+        asked = {verdict.label for verdict in self.verdicts}
+        redrawn = {verdict.label for verdict in self.verdicts if verdict.accepted}
+        changed = 100 * np.count_nonzero(self.ids != self.coarse) / max(1, self.ids.size)
+        return (
+            f"Refinement({height} x {width}, {len(redrawn)} of {len(asked)} objects redrawn, "
+            f"{changed:.1f} % of pixels changed, {sum(self.seconds.values()):.2f} s)"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,3 +340,61 @@ class Sample:
     image: Path | None = None
     coarse: Path | None = None
     target: Path | None = None
+
+
+class ImageText(Protocol):
+    """A model that compares pictures with words.
+
+    Attributes:
+        scale: what a similarity is multiplied with before the softmax over names.
+        colour: RGB that means "nothing" to the model, for padding and for what is masked out.
+        exclusive: whether similarities are logarithms of probabilities of words that exclude each
+            other; those of a name with many words then add up, elsewhere the best word counts.
+    """
+
+    scale: float
+    colour: tuple[int, int, int]
+    exclusive: bool
+
+    def embed_images(self, images: Sequence[Image]) -> Floats:
+        """Return (N, D) embeddings; their product with those of texts is the similarity."""
+        ...
+
+    def embed_texts(self, words: Sequence[str]) -> Floats:
+        """Return (W, D) embeddings of words or phrases, templates applied."""
+        ...
+
+
+class TextSegmenter(Protocol):
+    """A segmenter that is asked in words."""
+
+    def segment(self, image: Image, words: Sequence[str]) -> Floats:
+        """Return (W, H, W') logits at the size of the picture, positive where the word fits."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caption:
+    """A phrase for one region.
+
+    Attributes:
+        text: "" is a legal answer.
+        score: mean log probability of a new token; nan if the model gives none.
+        agreement: IoU of the model's own mask with the region; nan if it makes none.
+    """
+
+    text: str
+    score: float = float("nan")
+    agreement: float = float("nan")
+
+
+class Captioner(Protocol):
+    """A model that puts regions into words."""
+
+    def caption(self, image: Image, masks: Masks) -> list[Caption]:
+        """Return one caption for each of (M, H, W) masks, in order.
+
+        Raises:
+            InputError: a mask is empty.
+        """
+        ...

@@ -1,6 +1,7 @@
-"""The table of backends and the one function that builds them.
+"""Build promptable segmenters behind the two methods of ``Backend``: a folder a family.
 
-Strings only, so that listing models or printing help imports no model library.
+May import structures, errors, lookup, coerce, labels; torch and model libraries only here. The
+table of names (``models.py``) holds text, so that listing models imports no model library.
 """
 
 from __future__ import annotations
@@ -9,19 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from uosam.backends.models import MODELS
 from uosam.errors import BackendError, ConfigError
 from uosam.lookup import lookup
 from uosam.structures import Backend
 
-BACKENDS = {
-    "graphcut": "uosam.backends.graphcut:load",
-    "tiny": "uosam.backends.sam:load",
-    "vit_t": "uosam.backends.sam:load",
-    "vit_b": "uosam.backends.sam:load",
-    "vit_l": "uosam.backends.sam:load",
-    "vit_h": "uosam.backends.sam:load",
-    "hf": "uosam.backends.hf:load",
-}
+BACKENDS = {model.name: model.load for model in MODELS.values()}
+"""Name to ``module:function``, for ``lookup``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +34,9 @@ class BackendOptions:
         compile: let ``torch.compile`` work on the image encoder at the first picture, which takes
             seconds to minutes. It gains nothing on CPUs and was not measured elsewhere; only SAM
             models.
+        order: what numbers the levels of granularity: the "token" that the model learnt for each,
+            or the "area" of the masks of a click, which never grows from level to level. Models
+            whose levels are those of areas know no other order.
     """
 
     name: str = "tiny"
@@ -47,13 +45,16 @@ class BackendOptions:
     precision: Literal["float32", "bfloat16"] = "float32"
     batch_size: int = 64
     compile: bool = False
+    order: Literal["token", "area"] = "token"
 
     def __post_init__(self) -> None:
         """Check ranges.
 
         Raises:
-            ConfigError: ``batch_size`` is below 1 or ``precision`` is not offered.
+            ConfigError: ``batch_size`` is below 1, or ``precision`` or ``order`` is not offered.
         """
+        if self.order not in ("token", "area"):
+            raise ConfigError(f"backend.order must be token or area, got {self.order!r}")
         if self.batch_size < 1:
             raise ConfigError(f"backend.batch_size must be at least 1, got {self.batch_size}")
         if self.precision not in ("float32", "bfloat16"):
@@ -83,13 +84,13 @@ def weights_digest(options: BackendOptions) -> str:
     Raises:
         BackendError: the weights file is missing or empty, or the folder is without files.
     """
-    from uosam.backends.checkpoints import file_digest, find_checkpoint, folder_digest
-    from uosam.backends.models import MODELS
+    from uosam.backends.weights.checkpoints import file_digest, find_checkpoint, folder_digest
 
     model = MODELS.get(options.name)
     if model is not None and model.file is not None:
         return file_digest(find_checkpoint(options.name, options.checkpoint))
-    if model is not None or options.checkpoint is None:
+    takes_none = model is not None and not model.folder
+    if takes_none or options.checkpoint is None:
         return "none"
     path = Path(options.checkpoint).expanduser()
     if path.is_dir():

@@ -13,41 +13,15 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from uosam.backends.checks import spread_levels
 from uosam.backends.device import out_of_memory
 from uosam.errors import BackendError, InputError
-from uosam.structures import Embedding, Floats, Image, Prompts, Proposals
+from uosam.structures import Embedding, Floats, Prompts, Proposals
 
 STABILITY_OFFSET = 1.0
 """SAM's stability score compares the mask cut at logits minus and plus this value."""
 
 _ENLARGED_AT_A_TIME = 16  # masks brought to a 1024 x 1024 square: 64 MiB of float32
-
-
-def check_image(image: Image) -> None:
-    """Refuse what no encoder can take.
-
-    Raises:
-        InputError: the array is not (H, W, 3) uint8 or has no pixels.
-    """
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise InputError(
-            f"a picture must be (H, W, 3) uint8 RGB with at least one pixel, got "
-            f"{image.shape} {image.dtype}; convert it first"
-        )
-
-
-def check_mask_prompts(prompts: Prompts, embedding: Embedding) -> None:
-    """Refuse mask prompts that are not on the logit grid of an embedding.
-
-    Raises:
-        InputError: both sizes.
-    """
-    if prompts.logits is not None and prompts.logits.shape[1:] != embedding.logits_hw:
-        raise InputError(
-            f"Prompts.logits must be (B, {embedding.logits_hw[0]}, {embedding.logits_hw[1]}) "
-            f"for this embedding, got {prompts.logits.shape}; bring masks onto the logit grid "
-            "with uosam.labels.to_grid(mask, embedding, scale=LOGIT_SCALE)"
-        )
 
 
 def real_points(
@@ -134,12 +108,13 @@ def decode_across(
     Returns:
         The answers about each picture, in order of row.
     """
-    kinds: dict[tuple[int, bool], list[tuple[int, int]]] = defaultdict(list)
+    kinds: dict[tuple[int, bool, bool], list[tuple[int, int]]] = defaultdict(list)
     for index, (_, prompts) in enumerate(asked):
         if prompts.logits is not None:
             for rows in rows_of_equal_points(prompts):
                 count = int((prompts.point_labels[rows[0]] >= 0).sum())
-                kinds[count, prompts.boxes is None] += [(index, int(row)) for row in rows]
+                kind = count, prompts.boxes is None, prompts.levels is None
+                kinds[kind] += [(index, int(row)) for row in rows]
     found: dict[int, list[Proposals]] = defaultdict(list)
     for places in kinds.values():
         for start in range(0, len(places), batch_size):
@@ -199,6 +174,25 @@ def _count(cut: torch.Tensor) -> torch.Tensor:
     return torch.tensor([np.count_nonzero(mask) for mask in masks]).view(cut.shape[:-2])
 
 
+def by_area(
+    logits: torch.Tensor, scores: torch.Tensor, levels: NDArray[np.int8]
+) -> tuple[torch.Tensor, torch.Tensor, NDArray[np.int8]]:
+    """Put the masks of every row in falling order of area, and number them from 1.
+
+    Args:
+        logits: (b, m, 4h, 4w).
+        scores: (b, m).
+        levels: (b, L) asked for, 0 as padding.
+
+    Returns:
+        logits and scores in that order, and (b, m) levels, 0 where not asked for.
+    """
+    order = _count(logits > 0).argsort(dim=1, descending=True, stable=True)
+    row = torch.arange(len(logits), device=order.device)[:, None]
+    logits, scores = logits[row, order], scores[row, order]
+    return logits, scores, spread_levels(levels, scores.shape[1])
+
+
 def keep_and_enlarge(
     logits: torch.Tensor,
     scores: torch.Tensor,
@@ -209,6 +203,7 @@ def keep_and_enlarge(
     image_hw: tuple[int, int],
     min_score: float,
     min_stability: float,
+    level: NDArray[np.int8] | None = None,
 ) -> Proposals:
     """Drop hopeless masks at low resolution; enlarge the rest, a few at a time.
 
@@ -221,9 +216,12 @@ def keep_and_enlarge(
         image_hw: size of the picture.
         min_score: least score.
         min_stability: least stability, on the logit grid.
+        level: (b, m) level of every mask, 0 for one that is not wanted; None where there are none.
     """
     scores = scores.float().clamp(0, 1)
     good = scores >= min_score
+    if level is not None:
+        good &= torch.from_numpy(level > 0).to(good.device)
     logits = logits[good].float()
     steadiness = stability(logits, *covered)
     kept = steadiness >= min_stability
@@ -232,12 +230,14 @@ def keep_and_enlarge(
     for start in range(0, len(logits), _ENLARGED_AT_A_TIME):
         part = slice(start, start + _ENLARGED_AT_A_TIME)
         masks[part] = enlarge(logits[part, None])[:, 0] > 0
+    row, column = good.nonzero()[kept].cpu().numpy().T
     return Proposals(
         masks=masks.cpu().numpy(),
         scores=scores[good][kept].cpu().numpy(),
         stability=steadiness[kept].cpu().numpy(),
         logits=logits.cpu().numpy(),
-        row=rows[good.nonzero()[kept, 0].cpu().numpy()],
+        row=rows[row],
+        level=np.zeros(len(row), np.int8) if level is None else level[row, column],
     )
 
 
@@ -288,4 +288,5 @@ def _join(parts: list[Proposals], embedding: Embedding) -> Proposals:
         stability=np.concatenate([part.stability for part in parts])[order],
         logits=np.concatenate([part.logits for part in parts])[order],
         row=row[order],
+        level=np.concatenate([part.level for part in parts])[order],
     )

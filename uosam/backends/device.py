@@ -28,6 +28,15 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def too_large(device: torch.device, pictures: int) -> BackendError:
+    """Build the error for pictures that do not fit into the memory of a device together."""
+    amount = "one picture" if pictures == 1 else f"{pictures} pictures at once"
+    return BackendError(
+        f"not enough memory on {device} to encode {amount}; use a smaller model, "
+        "-s backend.precision=bfloat16, or --device cpu"
+    )
+
+
 def out_of_memory(error: RuntimeError) -> bool:
     """Tell whether an error of torch means that the device or the machine has no memory left.
 

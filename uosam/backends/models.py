@@ -13,15 +13,16 @@ CACHE_VARIABLE = "UOSAM_CACHE"
 """Environment variable that replaces the user cache directory."""
 
 _META = "https://dl.fbaipublicfiles.com/segment_anything"
+_SAM = "uosam.backends.sam.backend:load"
 _MOBILE = "https://github.com/ChaoningZhang/MobileSAM/raw/master/weights"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """One backend by name, and the weights file that belongs to it.
+    """One backend by name: the one line that a new model needs in this package.
 
     Attributes:
-        name: key of ``BACKENDS``.
+        name: what users call it.
         parameters: number of weights of the whole model, 0 for a model without weights.
         licence: SPDX identifier of the weights, or of the code where there are none.
         file: name of the weights file, or None.
@@ -29,10 +30,14 @@ class Model:
         sha256: digest of the file, hexadecimal.
         md5: digest of the file, hexadecimal.
         url: where the authors offer the file.
-        packaged: whether the file is part of this package.
+        packaged: folder below ``uosam/backends`` that the file lies in, "" if it is to be fetched.
+        folder: whether its weights are a folder that the user names.
+        levels: how many levels of granularity it answers; 0 for a model without.
+        load: ``module:function`` that builds the backend.
     """
 
     name: str
+    load: str
     parameters: int
     licence: str
     file: str | None = None
@@ -40,24 +45,35 @@ class Model:
     sha256: str = ""
     md5: str = ""
     url: str = ""
-    packaged: bool = False
+    packaged: str = ""
+    folder: bool = False
+    levels: int = 0
 
 
 MODELS: Mapping[str, Model] = {
     model.name: model
     for model in (
-        Model(name="graphcut", parameters=0, licence="Apache-2.0"),
+        Model(
+            name="graphcut",
+            load="uosam.backends.graphcut.backend:load",
+            parameters=0,
+            licence="Apache-2.0",
+            levels=6,
+        ),
         Model(
             name="tiny",
+            load=_SAM,
             parameters=5_643_248,
             licence="research",
             file="tiny.safetensors",
             size=11_630_856,
             sha256="8a7e50024ce3cf58a8f93470356928184e1020a38e00bbf6a3e2a2090536f1f5",
-            packaged=True,
+            packaged="sam",
+            levels=3,
         ),
         Model(
             name="vit_t",
+            load=_SAM,
             parameters=10_130_092,
             licence="Apache-2.0",
             file="mobile_sam.pt",
@@ -68,6 +84,7 @@ MODELS: Mapping[str, Model] = {
         ),
         Model(
             name="vit_b",
+            load=_SAM,
             parameters=93_735_472,
             licence="Apache-2.0",
             file="sam_vit_b_01ec64.pth",
@@ -78,6 +95,7 @@ MODELS: Mapping[str, Model] = {
         ),
         Model(
             name="vit_l",
+            load=_SAM,
             parameters=312_342_832,
             licence="Apache-2.0",
             file="sam_vit_l_0b3195.pth",
@@ -88,6 +106,7 @@ MODELS: Mapping[str, Model] = {
         ),
         Model(
             name="vit_h",
+            load=_SAM,
             parameters=641_090_608,
             licence="Apache-2.0",
             file="sam_vit_h_4b8939.pth",
@@ -96,8 +115,20 @@ MODELS: Mapping[str, Model] = {
             md5="4b8939a88964f0f4ff5f5b2642c598a6",
             url=f"{_META}/sam_vit_h_4b8939.pth",
         ),
+        Model(
+            name="hf",
+            load="uosam.backends.hf.backend:load",
+            parameters=0,
+            licence="its own",
+            folder=True,
+        ),
     )
 }
+
+
+def with_levels() -> list[str]:
+    """Name the models that answer levels of granularity."""
+    return [model.name for model in MODELS.values() if model.levels]
 
 
 def model_directory() -> Path:
@@ -110,4 +141,5 @@ def weights_path(model: Model) -> Path | None:
     """Return where the weights file of a model is looked for; None for a model without one."""
     if model.file is None:
         return None
-    return (Path(__file__).parent if model.packaged else model_directory()) / model.file
+    folder = Path(__file__).parent / model.packaged if model.packaged else model_directory()
+    return folder / model.file

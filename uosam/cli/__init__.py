@@ -1,6 +1,6 @@
 """The ``uosam`` command: one file per subcommand, each a few lines over one library call.
 
-Command modules import nothing heavy at the top, so that help answers at once.
+May import every room, inside functions: nothing heavy at the top, so that help answers at once.
 """
 
 from __future__ import annotations

@@ -44,8 +44,8 @@ def command(
     """
     from rich.console import Console
 
-    from uosam.ablate import read_ablation, run_ablation
-    from uosam.ablate_report import plot_proposals, to_csv, to_latex, to_markdown, to_rich
+    from uosam.bench.ablate import read_ablation, run_ablation
+    from uosam.bench.ablate_report import plot_proposals, to_csv, to_latex, to_markdown, to_rich
     from uosam.cli.bench import print_step
     from uosam.errors import ConfigError
     from uosam.io.atomic import write_atomic

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from uosam.bench import Leaderboard, Step
+    from uosam.bench.leaderboard import Leaderboard, Step
 
 
 def command(
@@ -54,11 +54,11 @@ def command(
     """
     import sys
 
-    from uosam.bench import Leaderboard, run_bench
-    from uosam.bench_plan import read_plan
-    from uosam.bench_published import holds_tables, published_rows, read_tables
+    from uosam.bench.leaderboard import Leaderboard, run_bench
+    from uosam.bench.plan import read_plan
+    from uosam.bench.published import holds_tables, published_rows, read_tables
 
-    # As "python -m" does: the baselines lie in a checkout, where one works.
+    # As "python -m" does: a method or model of one's own may lie where one works.
     sys.path.append(str(Path.cwd()))
     if published or holds_tables(config):
         tables = read_tables(config if holds_tables(config) else "published")
@@ -91,8 +91,8 @@ def write_board(board: Leaderboard, out: Path | None) -> None:
     """Print a leaderboard, and write its files into a folder if one is given."""
     from rich.console import Console
 
-    from uosam.bench_page import to_html
-    from uosam.bench_report import to_csv, to_latex, to_markdown, to_rich
+    from uosam.bench.page import to_html
+    from uosam.bench.report import to_csv, to_latex, to_markdown, to_rich
     from uosam.io.atomic import write_atomic
 
     console = Console()

@@ -64,10 +64,10 @@ def command(
     import sys
 
     from uosam.cli.progress import show_progress
-    from uosam.coarse import find_pictures, label_folder
-    from uosam.coarse_models import describe_model
-    from uosam.coarse_task import CoarseOptions
     from uosam.errors import ConfigError
+    from uosam.runs.coarse import find_pictures, label_folder
+    from uosam.runs.coarse_models import describe_model
+    from uosam.runs.coarse_task import CoarseOptions
 
     parsed = _parse(settings or [])
     if k is not None:
@@ -85,7 +85,7 @@ def command(
         compress=compress,
         overwrite=overwrite,
     )
-    # As "python -m" does: a model's code may lie where one works, as baselines/ in a checkout.
+    # As "python -m" does: a method or model of one's own may lie where one works.
     sys.path.append(str(Path.cwd()))
     samples, unreadable = find_pictures(images)
     try:

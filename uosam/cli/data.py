@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from uosam.data_check import DataReport
+    from uosam.datasets.check import DataReport
 
 app = typer.Typer(help="Check a public data set, or lay it out.", no_args_is_help=True)
 
@@ -46,7 +46,7 @@ def check(
 
     uosam data check ImageNetS50 --masks coarse --workers 4
     """
-    from uosam.data_check import check_data
+    from uosam.datasets.check import check_data
 
     if as_json or not sys.stderr.isatty():
         report = check_data(root, dataset=dataset, split=split, masks=masks, workers=workers)
@@ -93,7 +93,7 @@ def link(
 
     uosam run coco/images out --gt coco/gt --protocol coco-stuff-27 --model stego --checkpoint F
     """
-    from uosam.data_link import link_data
+    from uosam.datasets.link import link_data
 
     linked = link_data(root, out, dataset=dataset, split=split)
     typer.echo(f"{linked.count} pictures of {linked.dataset} {linked.split} in {linked.images}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from uosam.demo import Demo
+    from uosam.evaluation.demo import Demo
 
 
 def command(
@@ -31,7 +31,7 @@ def command(
     """
     from uosam.cli.progress import show_progress
     from uosam.config import load_config
-    from uosam.demo import examples_folder, run_demo
+    from uosam.evaluation.demo import examples_folder, run_demo
     from uosam.io.pairs import find_pairs
 
     options = load_config(config, settings or [])

@@ -11,7 +11,7 @@ import typer
 from uosam.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
-    from uosam.evaluation_types import EvaluateOptions, Evaluation
+    from uosam.evaluation.types import EvaluateOptions, Evaluation
 
 _OUTPUT = "Output"
 _KNOBS = "In place of what the protocol says"
@@ -140,10 +140,10 @@ def command(
     "uosam eval PRED GT" scores one folder, "uosam eval A B C --gt GT" compares B and C with A.
     """
     preds, target = _sides(paths, gt)
-    from uosam.class_names import read_class_names
-    from uosam.evaluate import read_match
-    from uosam.evaluation_export import Outputs, write_outputs
-    from uosam.evaluation_types import EvaluateOptions
+    from uosam.datasets.class_names import read_class_names
+    from uosam.evaluation.evaluate import read_match
+    from uosam.evaluation.export import Outputs, write_outputs
+    from uosam.evaluation.types import EvaluateOptions
 
     words: dict[str, Any] = {
         "matching": matching,
@@ -214,7 +214,7 @@ def _widths(trimap: str | None) -> tuple[int, ...]:
 
 def _evaluate(preds: list[Path], target: Path, options: EvaluateOptions) -> Evaluation:
     """Evaluate with a progress bar on a terminal, silently otherwise."""
-    from uosam.evaluate import evaluate
+    from uosam.evaluation.evaluate import evaluate
 
     if not sys.stderr.isatty():
         return evaluate(preds, target, options)
@@ -233,7 +233,7 @@ def _evaluate(preds: list[Path], target: Path, options: EvaluateOptions) -> Eval
 
 
 def _print(evaluation: Evaluation, markdown: bool) -> None:
-    from uosam.scores_report import to_markdown, to_plain, to_rich
+    from uosam.evaluation.report import to_markdown, to_plain, to_rich
 
     if markdown:
         typer.echo(to_markdown(evaluation), nl=False)

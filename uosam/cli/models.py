@@ -52,7 +52,7 @@ def fetch(
         TransferSpeedColumn,
     )
 
-    from uosam.backends.fetch import fetch as download
+    from uosam.backends.weights.fetch import fetch as download
 
     with Progress(
         TextColumn("{task.description}"),

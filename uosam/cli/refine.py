@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from uosam.cli.dial import Granularity, Level, level_settings
+
+if TYPE_CHECKING:
+    from uosam.config import Config
 
 
 def _short(key: str, text: str) -> str:
@@ -18,7 +23,8 @@ def command(
         typer.Argument(
             metavar="IMAGES MASKS OUT",
             show_default=False,
-            help="Folders of pictures, coarse masks and results; OUT alone with --manifest.",
+            help="Folders of pictures, coarse masks and results, or a file each; OUT alone with "
+            "--manifest.",
         ),
     ],
     model: Annotated[
@@ -28,6 +34,8 @@ def command(
     checkpoint: Annotated[
         str | None, typer.Option(help=_short("backend.checkpoint=FILE", "Weights of the model."))
     ] = None,
+    level: Level = None,
+    granularity: Granularity = None,
     device: Annotated[
         str | None,
         typer.Option(help=_short("backend.device=NAME", "auto, cpu, cuda, cuda:1, mps.")),
@@ -96,16 +104,18 @@ def command(
     Masks come back in the encoding in which they came.
     A run that was stopped goes on where it stopped.
 
+    uosam refine photo.jpg mask.png refined.png
+
     uosam refine photos masks refined
 
     uosam refine val pass_out/validation refined --model vit_h --workers 2
     """
     from uosam.cli.progress import show_progress
     from uosam.config import load_config
-    from uosam.engine import refine_folder
     from uosam.errors import InputError
     from uosam.io.pairs import find_pairs, read_manifest
-    from uosam.summary import describe
+    from uosam.runs.engine import refine_folder
+    from uosam.runs.summary import describe
 
     flags = {
         "backend.name": model,
@@ -120,12 +130,16 @@ def command(
         "engine.overwrite": "true" if overwrite else None,
     }
     given = [f"{key}={value}" for key, value in flags.items() if value is not None]
+    given += level_settings(level, granularity, config, [*given, *(settings or [])])
     options = load_config(config, [*given, *(settings or [])])
     *inputs, out = paths
     table = options.engine.manifest
     if len(inputs) != (0 if table else 2):
         expected = "OUT alone, since a manifest names the files" if table else "IMAGES MASKS OUT"
         raise InputError(f"expected {expected}, got {' '.join(map(str, paths))}")
+    if inputs and all(path.is_file() for path in inputs) and out.suffix and not out.is_dir():
+        _refine_file(inputs[0], inputs[1], out, options)
+        return
     pairs = read_manifest(Path(table)) if table else find_pairs(*inputs)
     if not pairs.samples:
         raise InputError(
@@ -142,3 +156,27 @@ def command(
     typer.echo("\n".join(describe(run)))
     if run.failures:
         raise typer.Exit(1)
+
+
+def _refine_file(image: Path, mask: Path, out: Path, config: Config) -> None:
+    """Refine one mask into a file; nothing else is written, and nothing is replaced unasked."""
+    from uosam.api.refiner import Refiner
+    from uosam.errors import ConfigError, InputError
+    from uosam.io.atomic import write_atomic
+    from uosam.report.overlay import encode_confidence
+
+    if out.exists() and not config.engine.overwrite:
+        raise ConfigError(f"{out} is there already; give --overwrite, or another name")
+    if any(out.resolve() == path.resolve() for path in (image, mask)):
+        raise ConfigError(f"{out} would be overwritten; give another name for the result")
+    result = Refiner(config=config)(image, mask)
+    try:
+        result.save(out)
+        if config.engine.overlay:
+            result.save(Path(config.engine.overlay) / f"{out.stem}.jpg", drawing=True)
+        if config.engine.confidence:
+            grey = encode_confidence(result.image, result.coarse, result, result.spec)
+            write_atomic(Path(config.engine.confidence) / f"{out.stem}.png", grey)
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be written ({error.strerror})") from error
+    typer.echo(f"{out}: {result!r}")

@@ -75,9 +75,9 @@ def command(
     import sys
 
     from uosam.cli.progress import show_progress
-    from uosam.run import load_run, run_all
-    from uosam.scores_report import to_plain
-    from uosam.summary import describe
+    from uosam.evaluation.chain import load_run, run_all
+    from uosam.evaluation.report import to_plain
+    from uosam.runs.summary import describe
 
     flags = {
         "coarse.model": model,
@@ -94,7 +94,7 @@ def command(
     }
     given = [f"{key}={value}" for key, value in flags.items() if value is not None]
     options = load_run(config, [*given, *(settings or [])])
-    # As "python -m" does: a model's code may lie where one works, as baselines/ in a checkout.
+    # As "python -m" does: a method or model of one's own may lie where one works.
     sys.path.append(str(Path.cwd()))
     try:
         result = run_all(

@@ -34,8 +34,8 @@ def command(
     track that allows extra data. Find the matching with "uosam eval --json" on the validation
     images: --match takes that file, too.
     """
-    from uosam.evaluate import read_match
-    from uosam.submit import Method, submit
+    from uosam.evaluation.evaluate import read_match
+    from uosam.evaluation.submit import Method, submit
 
     method = Method(
         name=name,

@@ -1,1 +1,4 @@
-"""Files in and out: pictures, label maps in the encodings of the field, pairs, atomic writes."""
+"""Read and write pictures, label maps, scores and lists of pairs; every file of the tool.
+
+May import structures, errors, lookup, coerce, labels.
+"""

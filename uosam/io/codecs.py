@@ -121,7 +121,29 @@ def read_labels(
     """
     if codec not in (None, "auto") and codec not in CODECS:
         raise unknown("codec", codec or "", ("auto", *CODECS))
-    stored = read_stored(path)
+    return decode_stored(str(path), read_stored(path), codec, background=background, ignore=ignore)
+
+
+def decode_stored(
+    path: str,
+    stored: Stored,
+    codec: str | None = None,
+    *,
+    background: Choice = "default",
+    ignore: Choice = "default",
+) -> LabelFile:
+    """Give a stored array its meaning; arguments as of ``read_labels``.
+
+    Args:
+        path: what messages call the array.
+        stored: the array and the codec that its kind fits.
+        codec: as for ``read_labels``.
+        background: as for ``read_labels``.
+        ignore: as for ``read_labels``.
+
+    Raises:
+        InputError: the array does not fit the codec.
+    """
     if codec not in (None, "auto", stored.codec):
         raise InputError(
             f"{path}: codec {codec!r} was asked for, but the file is {stored.codec!r} "
@@ -189,13 +211,13 @@ def encode_labels(
         raise InputError(
             f"codec {spec.codec!r} is written as {' or '.join(suits)}, got suffix {suffix!r}"
         )
-    array = swap_scores(labels, scores) if spec.codec == "scores" else _store(labels, spec)
+    array = swap_scores(labels, scores) if spec.codec == "scores" else store_ids(labels, spec)
     return encode_stored(
         suffix, Stored(array=array, codec=spec.codec, palette=spec.palette, key=spec.key)
     )
 
 
-def _ids(path: Path, stored: Stored) -> NDArray[np.int64]:
+def _ids(path: str, stored: Stored) -> NDArray[np.int64]:
     """Turn the stored array into (H, W) ids, sentinels still in place."""
     array = stored.array
     if stored.codec == "luss":
@@ -224,8 +246,15 @@ def _ids(path: Path, stored: Stored) -> NDArray[np.int64]:
     return array.astype(np.int64)
 
 
-def _store(labels: LabelMap, spec: LabelSpec) -> NDArray[Any]:
-    """Turn labels into the array that the file holds."""
+def store_ids(labels: LabelMap, spec: LabelSpec) -> NDArray[Any]:
+    """Return the array that a file of ``spec`` holds, of any codec but "scores".
+
+    Raises:
+        InputError: an id or IGNORE does not fit the encoding.
+
+    >>> store_ids(np.array([[1, -1]], np.int32), LabelSpec(codec="index8", ignore=255)).tolist()
+    [[1, 255]]
+    """
     if spec.ignore is None and (labels < 0).any():
         raise InputError(
             f"the map has ignored pixels, but its encoding {spec.codec!r} has no value for them; "

@@ -10,9 +10,11 @@ import struct
 import warnings
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
+from numpy.typing import NDArray
 
 from uosam.errors import InputError
 from uosam.structures import Image
@@ -44,7 +46,7 @@ def read_image(path: Path) -> Image:
             # Such as: "Palette images with Transparency should be converted to RGBA".
             warnings.simplefilter("ignore", UserWarning)
             with PIL.Image.open(path) as file:
-                return _to_rgb(file, path)
+                return to_rgb(file, str(path))
     except InputError:
         raise
     except PIL.UnidentifiedImageError as error:
@@ -104,23 +106,43 @@ def check_same_size(
     raise InputError(f"{sizes}; resize the mask with nearest neighbour first")
 
 
-def _to_rgb(file: PIL.Image.Image, path: Path) -> Image:
-    """Convert an opened picture of any mode."""
+def to_rgb(file: PIL.Image.Image, path: str) -> Image:
+    """Convert an opened picture of any mode to (H, W, 3) RGB.
+
+    Args:
+        file: the picture.
+        path: what messages call it.
+
+    Raises:
+        InputError: it is of a kind without a fixed range.
+    """
     if file.mode.startswith("I"):
-        values = np.asarray(file).astype(np.int64)
         if file.mode == "I" and file.format != "PNG":
             raise InputError(
                 f"{path}: expected 8 or 16 bits per channel, got 32-bit integers; "
                 "scale the picture to 8 bits first"
             )
-        # 257 = 65535 / 255, so that black and white stay black and white.
-        grey = ((values + 128) // 257).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2)
+        return repeat_grey(from_16_bits(np.asarray(file)))
     if file.mode == "F":
         raise InputError(
             f"{path}: expected 8 or 16 bits per channel, got floats; scale to 8 bits first"
         )
     return np.array(file.convert("RGB"), np.uint8)
+
+
+def from_16_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Scale 0..65535 to 0..255.
+
+    >>> from_16_bits(np.array([0, 257, 65535])).tolist()
+    [0, 1, 255]
+    """
+    # 257 = 65535 / 255, so that black and white stay black and white.
+    return ((values.astype(np.int64) + 128) // 257).astype(np.uint8)
+
+
+def repeat_grey(grey: NDArray[np.uint8]) -> Image:
+    """Make (H, W) grey the three equal channels of (H, W, 3)."""
+    return np.repeat(grey[..., None], 3, axis=2)
 
 
 def _orientation(path: Path) -> int:

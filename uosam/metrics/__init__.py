@@ -1,1 +1,4 @@
-"""Scores as sums: one pass over the pixels of an image gives counts, all else is arithmetic."""
+"""Count additively, match, and turn counts into the scores of published protocols.
+
+May import structures, errors, lookup, coerce, labels.
+"""

@@ -1,1 +1,4 @@
-"""Training of the embedded SAM: pictures, degraded masks, prompts, objective, loop."""
+"""Train the embedded model.
+
+May import every room but runs, evaluation, bench and cli; torch as well.
+"""

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from segment_anything.modeling import Sam
 
-from uosam.backends.tiny import detail_of_cells
+from uosam.backends.sam.tiny import detail_of_cells
 
 
 def encode_points(sam: Sam, points: torch.Tensor, labels: torch.Tensor, side: int) -> torch.Tensor:

@@ -18,7 +18,7 @@ from segment_anything.modeling import Sam
 from torch.utils.data import DataLoader
 
 from uosam.backends.device import choose_device
-from uosam.backends.tiny import build_sam_tiny
+from uosam.backends.sam.tiny import build_sam_tiny
 from uosam.errors import InputError
 from uosam.io.atomic import write_atomic
 from uosam.training.batches import Batch, Batches, Key

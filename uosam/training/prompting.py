@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uosam.labels import box, signed_distance
-from uosam.prompts import distance_points
+from uosam.stages.prompts import distance_points
 from uosam.structures import Floats, Mask
 from uosam.training.objects import Asked
 
@@ -114,8 +114,8 @@ def mask_prompt(
 ) -> Floats:
     """Turn a coarse mask into logits at half its size.
 
-    Most are the distance from the outline, as ``uosam.prompts`` gives them; some are sharp and
-    some blurred, as other programs and the scores of networks have it.
+    Most are the distance from the outline, as ``uosam.stages.prompts`` gives them; some are sharp
+    and some blurred, as other programs and the scores of networks have it.
 
     Args:
         coarse: (H, W), even sides.

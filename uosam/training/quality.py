@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 
 from uosam.labels import areas, box, components, iou
 from uosam.pipeline import RefineOptions, refine
-from uosam.prompts import distance_points
+from uosam.stages.prompts import distance_points
 from uosam.structures import IGNORE, Backend, Floats, Image, LabelMap, Mask, Prompts, Proposals
 
 _LEAST_SHARE = 0.001  # of the picture; smaller objects are not asked for

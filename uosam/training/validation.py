@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 from segment_anything.modeling import Sam
 
-from uosam.backends.sam import SamBackend
+from uosam.backends.sam.backend import SamBackend
 from uosam.errors import InputError
 from uosam.io.codecs import read_labels
 from uosam.io.images import read_image
 from uosam.pipeline import RefineOptions
-from uosam.prompts import PromptOptions
+from uosam.stages.prompts import PromptOptions
 from uosam.structures import Image, LabelMap
 from uosam.training.log import append_row
 from uosam.training.options import TrainOptions

@@ -1,0 +1,223 @@
+import hashlib
+import http.server
+import json
+import shutil
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from uosam.backends.models import MODELS, Model, model_directory
+from uosam.backends.weights import fetch as fetching
+from uosam.backends.weights.fetch import fetch
+from uosam.cli.models import app
+from uosam.errors import BackendError, ConfigError
+
+CONTENT = np.random.default_rng(0).bytes(1_000_000)
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Serve CONTENT at /file; the server's attributes say how it misbehaves."""
+
+    def do_GET(self):
+        server = self.server
+        server.ranges.append(self.headers["Range"])
+        if self.path != "/file":
+            self.send_error(404)
+            return
+        start = 0
+        if self.headers["Range"] and server.has_ranges:
+            start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+            if start >= len(server.content):
+                self.send_error(416)
+                return
+            self.send_response(206)
+            last = len(server.content) - 1
+            self.send_header("Content-Range", f"bytes {start}-{last}/{len(server.content)}")
+        else:
+            self.send_response(200)
+        self.send_header("Content-Length", str(len(server.content) - start))
+        self.end_headers()
+        stop = server.breaks_at.pop(0) if server.breaks_at else len(server.content)
+        self.wfile.write(server.content[start:stop])
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.content, server.has_ranges, server.breaks_at, server.ranges = CONTENT, True, [], []
+        server.url = f"http://127.0.0.1:{server.server_port}/file"
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch, tmp_path):
+    """A model whose file is CONTENT, and a cache of its own."""
+    model = Model(
+        name="small",
+        load="no.such:thing",
+        parameters=1,
+        licence="MIT",
+        file="small.pth",
+        size=len(CONTENT),
+        sha256=hashlib.sha256(CONTENT).hexdigest(),
+        md5=hashlib.md5(CONTENT).hexdigest(),
+        url="http://127.0.0.1:1/never",
+    )
+    monkeypatch.setitem(MODELS, "small", model)
+    monkeypatch.setenv("UOSAM_CACHE", str(tmp_path / "cache"))
+    return model
+
+
+def part():
+    return model_directory() / "small.pth.part"
+
+
+def test_downloads_and_tells_how_far_it_is(server):
+    seen = []
+    path = fetch("small", url=server.url, progress=lambda done, total: seen.append((done, total)))
+    assert path.read_bytes() == CONTENT
+    assert path == model_directory() / "small.pth"
+    assert not part().exists()
+    assert seen[-1] == (len(CONTENT), len(CONTENT))
+    assert seen == sorted(seen)
+    assert len(seen) >= 4
+
+
+def test_a_file_that_is_there_is_checked_and_not_fetched_again(server):
+    path = fetch("small", url=server.url)
+    assert fetch("small", url=server.url) == path
+    assert len(server.ranges) == 1
+    path.write_bytes(b"x" * len(CONTENT))
+    with pytest.raises(BackendError, match="move that file away and fetch again"):
+        fetch("small", url=server.url)
+    assert path.exists()
+
+
+def test_broken_connection_keeps_the_part_and_goes_on_from_there(server):
+    server.breaks_at = [400_000, 700_000]
+    for size in (400_000, 700_000):
+        with pytest.raises(
+            BackendError,
+            match=rf"broke off \(the server ended the transfer early\); {size} of 1000000 bytes "
+            r"are kept in .*small\.pth\.part; run 'uosam models fetch small' again to go on",
+        ):
+            fetch("small", url=server.url)
+        assert part().read_bytes() == CONTENT[:size]
+        assert not (model_directory() / "small.pth").exists()
+    assert fetch("small", url=server.url).read_bytes() == CONTENT
+    assert server.ranges == [None, "bytes=400000-", "bytes=700000-"]
+
+
+def test_server_without_ranges_starts_anew(server):
+    server.has_ranges, server.breaks_at = False, [400_000]
+    with pytest.raises(BackendError, match="broke off"):
+        fetch("small", url=server.url)
+    assert fetch("small", url=server.url).read_bytes() == CONTENT
+
+
+def test_server_whose_file_is_shorter_than_the_part_starts_anew(server):
+    part().parent.mkdir(parents=True)
+    part().write_bytes(CONTENT[:900_000])
+    server.content = CONTENT[:800_000]
+    with pytest.raises(BackendError, match="800000 of 1000000 bytes are kept"):
+        fetch("small", url=server.url)
+    assert server.ranges == ["bytes=900000-", None]
+
+
+def test_complete_part_needs_no_connection(small):
+    part().parent.mkdir(parents=True)
+    part().write_bytes(CONTENT)
+    assert fetch("small").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("content", "size"),
+    [(CONTENT[:-1] + b"!", len(CONTENT)), (CONTENT + b"and more", len(CONTENT) + 8)],
+    ids=["other bytes", "longer"],
+)
+def test_wrong_digest_installs_nothing(server, small, content, size):
+    server.content = content
+    digest = hashlib.sha256(content).hexdigest()
+    with pytest.raises(
+        BackendError,
+        match=f"must have 1000000 bytes and SHA-256 {small.sha256}, got {size} bytes and {digest}; "
+        "nothing was installed and the download is removed",
+    ):
+        fetch("small", url=server.url)
+    assert list(model_directory().iterdir()) == []
+
+
+def test_wrong_address(server):
+    with pytest.raises(BackendError, match=r"must offer small\.pth, got HTTP 404 Not Found; check"):
+        fetch("small", url=server.url + "x")
+    with pytest.raises(BackendError, match=r"broke off \(.*refused\); 0 of 1000000 bytes"):
+        fetch("small")
+    with pytest.raises(BackendError, match=r"begin with http:// or https://, got 'file:///x'"):
+        fetch("small", url="file:///x")
+
+
+def test_models_that_cannot_be_fetched():
+    with pytest.raises(BackendError, match="graphcut needs no weights file"):
+        fetch("graphcut")
+    with pytest.raises(ConfigError, match="unknown model 'vitb'; did you mean 'vit_b'"):
+        fetch("vitb")
+
+
+def test_full_disk(server, monkeypatch):
+    usage = shutil.disk_usage("/")._replace(free=999_999)
+    monkeypatch.setattr(fetching.shutil, "disk_usage", lambda folder: usage)
+    with pytest.raises(BackendError, match=r"no space left .*1000000 bytes needed, 999999 free"):
+        fetch("small", url=server.url)
+    assert server.ranges == []
+
+
+def test_cache_that_cannot_be_written(server, monkeypatch, tmp_path):
+    file = tmp_path / "file"
+    file.write_text("")
+    monkeypatch.setenv("UOSAM_CACHE", str(file))
+    with pytest.raises(BackendError, match=r"must be a folder .* set UOSAM_CACHE to another"):
+        fetch("small", url=server.url)
+
+
+def test_command_fetches_and_lists(server):
+    run = CliRunner().invoke
+    before = {row["name"]: row for row in json.loads(run(app, ["--json"]).stdout)}
+    assert before["graphcut"]["present"]
+    assert before["graphcut"]["path"] is None
+    assert not before["small"]["present"]
+    result = run(app, ["fetch", "small", "--url", server.url])
+    assert result.exit_code == 0, result.output
+    assert "size and SHA-256 are right" in result.stdout
+    after = {row["name"]: row for row in json.loads(run(app, ["--json"]).stdout)}
+    assert after["small"]["present"]
+    assert Path(after["small"]["path"]).read_bytes() == CONTENT
+
+
+def test_command_prints_a_table():
+    result = CliRunner().invoke(app, [], env={"COLUMNS": "80"})
+    assert result.exit_code == 0
+    line = next(line for line in result.stdout.splitlines() if "vit_h" in line)
+    for cell in ("641.1 M", "2565 MB", "Apache-2.0", "no", "sam_vit_h_4b8939.pth"):
+        assert cell in line
+    assert "needs none" in result.stdout
+    assert f"looked for in {model_directory()}\n" in result.stdout
+
+
+def test_command_reports_an_error():
+    result = CliRunner().invoke(app, ["fetch", "graphcut"])
+    assert isinstance(result.exception, BackendError)
+
+
+def test_weights_that_come_with_the_package_are_not_fetched():
+    with pytest.raises(BackendError, match="tiny comes with uosam"):
+        fetch("tiny")

@@ -1,0 +1,108 @@
+"""Pictures for people, held by what must be true of them rather than by stored pixels."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from tests.conftest import Scene
+from uosam.report.overlay import (
+    GAP,
+    colour,
+    draw_before_after,
+    draw_labels,
+    encode_confidence,
+    encode_overlay,
+)
+from uosam.structures import IGNORE, LabelSpec, Prompts, Refinement
+
+
+def test_background_is_left_as_photographed(scene: Scene) -> None:
+    drawn = draw_labels(scene.image, scene.target)
+    ground = scene.target == 0
+    np.testing.assert_array_equal(drawn[ground], scene.image[ground])
+    assert (drawn[~ground] != scene.image[~ground]).any(axis=1).all()
+
+
+def test_without_background_every_class_is_tinted(scene: Scene) -> None:
+    drawn = draw_labels(scene.image, scene.target, background=None)
+    assert (drawn != scene.image).any(axis=2).all()
+
+
+def test_every_object_has_a_white_line_inside_its_edge(scene: Scene) -> None:
+    drawn = draw_labels(scene.image, scene.target)
+    white = (drawn == 255).all(axis=2)
+    box = np.zeros_like(white)
+    box[18:50, 58:84] = True
+    inside = np.zeros_like(white)
+    inside[19:49, 59:83] = True
+    np.testing.assert_array_equal(white & box, box & ~inside)
+
+
+def test_ignored_pixels_are_darkened(scene: Scene) -> None:
+    labels = scene.target.copy()
+    labels[:5] = IGNORE
+    assert draw_labels(scene.image, labels)[:4].mean() < 0.5 * scene.image[:4].mean()
+
+
+def test_ids_far_beyond_float_precision_have_an_edge() -> None:
+    labels = np.full((9, 9), 2**30, np.int32)
+    labels[:, 5:] += 1
+    drawn = draw_labels(np.zeros((9, 9, 3), np.uint8), labels)
+    assert (drawn[:, 4:6] == 255).all()
+
+
+def test_the_first_forty_colours_are_told_apart() -> None:
+    table = np.array([colour(label) for label in range(1, 41)]).astype(int)
+    distance = np.abs(table[:, None] - table[None]).sum(axis=-1) + 999 * np.eye(40, dtype=int)
+    assert distance.min() > 15
+    assert (table.max(axis=1) > 150).all()
+
+
+@pytest.mark.parametrize("hw", [(1, 1), (1, 300), (64, 96), (700, 20), (600, 800)])
+def test_before_and_after_stand_side_by_side(hw: tuple[int, int]) -> None:
+    image = np.full((*hw, 3), 90, np.uint8)
+    before, after = np.zeros(hw, np.int32), np.ones(hw, np.int32)
+    drawn = draw_before_after(image, before, after, names={1: "cat"})
+    scale = (drawn.shape[1] - GAP) // (2 * hw[1])
+    height, width = hw[0] * scale, hw[1] * scale
+    assert drawn.shape[1] == 2 * width + GAP
+    assert drawn.shape[0] > height
+    assert (drawn[:height, :width] == 90).all()
+    assert (drawn[:height, -width:] != 90).any(axis=2).all()
+
+
+def test_900_classes_do_not_flood_the_key() -> None:
+    ids = np.arange(900, dtype=np.int32).reshape(30, 30)
+    drawn = draw_before_after(np.zeros((30, 30, 3), np.uint8), ids, ids)
+    assert drawn.shape[0] < 30 * 11 + 100
+
+
+def test_encoded(scene: Scene) -> None:
+    confidence = np.linspace(0, 1, 64 * 96, dtype=np.float32).reshape(64, 96)
+    result = Refinement(
+        labels=scene.target,
+        ids=scene.target,
+        coarse=scene.coarse,
+        image=scene.image,
+        local=scene.target,
+        confidence=confidence,
+        prompts=Prompts(
+            points=np.zeros((0, 1, 2), np.float32),
+            point_labels=np.zeros((0, 1), np.int8),
+            labels=np.zeros(0, np.int32),
+        ),
+        verdicts=(),
+        seconds={},
+        spec=LabelSpec(codec="index8"),
+    )
+    arguments = (scene.image, scene.coarse, result, LabelSpec(codec="index8"))
+    with PIL.Image.open(io.BytesIO(encode_overlay(*arguments))) as picture:
+        assert picture.format == "JPEG"
+        assert picture.size[0] == 2 * 96 * 5 + GAP
+    with PIL.Image.open(io.BytesIO(encode_confidence(*arguments))) as picture:
+        assert picture.mode == "L"
+        np.testing.assert_array_equal(np.asarray(picture), np.rint(confidence * 255))

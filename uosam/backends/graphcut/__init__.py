@@ -1,0 +1,4 @@
+"""Segment by graph cuts over colour and texture, without weights.
+
+May import what backends may.
+"""

@@ -1,0 +1,4 @@
+"""Run promptable models of the transformers library from local folders.
+
+May import what backends may.
+"""

@@ -1,0 +1,173 @@
+"""Downloading weights files: resumable, checked, and only ever in place when complete."""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import os
+import re
+import shutil
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from uosam import __version__
+from uosam.backends.models import CACHE_VARIABLE, MODELS, Model, model_directory
+from uosam.backends.weights.checkpoints import digests
+from uosam.errors import BackendError, unknown
+
+TIMEOUT = 60.0
+"""Seconds without a byte after which a connection counts as broken."""
+
+_BLOCK = 1 << 18
+
+Progress = Callable[[int, int], None]
+"""Called with bytes there and bytes in all, from the first block on."""
+
+
+def fetch(name: str, *, url: str | None = None, progress: Progress | None = None) -> Path:
+    """Download the weights of a model into the user cache and return their path.
+
+    What arrives goes into a file ending in ``.part``. A broken download keeps it and the next call
+    goes on from there; it is renamed only when size, SHA-256 and MD5 are right.
+
+    Args:
+        name: key of ``MODELS``.
+        url: where to get the file instead of the authors' address; http or https.
+        progress: told how far it is.
+
+    Raises:
+        ConfigError: there is no such model.
+        BackendError: the model has no file, the address is wrong or does not answer, the
+            connection broke, the disk is full, or the file is not the one that was published.
+    """
+    if name not in MODELS:
+        raise unknown("model", name, MODELS)
+    model = MODELS[name]
+    if model.packaged:
+        raise BackendError(f"{name} comes with uosam, there is nothing to fetch; use it as it is")
+    if model.file is None:
+        raise BackendError(f"{name} needs no weights file, so there is nothing to fetch")
+    address = url or model.url
+    if not address.startswith(("http://", "https://")):
+        raise BackendError(
+            f"the address must begin with http:// or https://, got {address!r}; a file that is "
+            f"already on this machine can be copied to {model_directory() / model.file}"
+        )
+    path = model_directory() / model.file
+    if path.is_file():
+        _check(path, model)
+        return path
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        have = part.stat().st_size if part.exists() else 0
+        if have < model.size:
+            _require_space(path.parent, model.size - have)
+            _download(address, part, model, progress)
+        _check(part, model)
+        os.replace(part, path)
+    except (OSError, http.client.HTTPException) as error:
+        raise BackendError(_explain(error, address, part, model)) from error
+    return path
+
+
+def _download(address: str, part: Path, model: Model, progress: Progress | None) -> None:
+    """Append what is missing to the part file, or start it anew if the server cannot go on.
+
+    Raises:
+        OSError: anything between here and the server's disk went wrong.
+    """
+    have = part.stat().st_size if part.exists() else 0
+    headers = {"User-Agent": f"uosam/{__version__}"} | ({"Range": f"bytes={have}-"} if have else {})
+    request = urllib.request.Request(address, headers=headers)
+    try:
+        response = urllib.request.urlopen(request, timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not have:
+            raise
+        # The server's file ends before ours: it is another file, so ours is of no use.
+        part.unlink()
+        _download(address, part, model, progress)
+        return
+    with response:
+        if _range_start(response.headers["Content-Range"]) != have:
+            have = 0
+        with part.open("ab" if have else "wb") as file:
+            _copy(response, file, have, model, progress)
+
+
+def _copy(
+    source: IO[bytes], file: IO[bytes], have: int, model: Model, progress: Progress | None
+) -> None:
+    """Copy until the source ends; more than the published size is not worth waiting for."""
+    while have <= model.size:
+        try:
+            block = source.read(_BLOCK)
+        except http.client.IncompleteRead as error:
+            file.write(error.partial)
+            raise ConnectionResetError("the server ended the transfer early") from error
+        if not block:
+            break
+        file.write(block)
+        have += len(block)
+        if progress is not None:
+            progress(have, model.size)
+    if have < model.size:
+        raise ConnectionResetError("the server ended the transfer early")
+
+
+def _range_start(content_range: str | None) -> int | None:
+    """Return the first byte of a Content-Range header ("bytes 100-199/200" gives 100)."""
+    match = re.match(r"bytes (\d+)-", content_range or "")
+    return int(match[1]) if match else None
+
+
+def _require_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise OSError(errno.ENOSPC, f"{needed} bytes needed, {free} free")
+
+
+def _explain(error: Exception, address: str, part: Path, model: Model) -> str:
+    """Say in one line what stopped a download and how to go on."""
+    if isinstance(error, urllib.error.HTTPError):
+        return (
+            f"{address} must offer {model.file}, got HTTP {error.code} {error.reason}; check the "
+            "address, or give another with --url"
+        )
+    if isinstance(error, (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError)):
+        return (
+            f"{part.parent} must be a folder that can be written to, got {error}; set "
+            f"{CACHE_VARIABLE} to another folder"
+        )
+    have = part.stat().st_size if part.exists() else 0
+    kept = f"{have} of {model.size} bytes are kept in {part}"
+    again = f"run 'uosam models fetch {model.name}' again to go on from there"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"no space left for {model.file} ({error.strerror}); {kept}; free some and {again}"
+    reason = error.reason if isinstance(error, urllib.error.URLError) else error
+    return f"the download of {address} broke off ({reason}); {kept}; {again}"
+
+
+def _check(path: Path, model: Model) -> None:
+    """Refuse a file that is not the published one; a wrong part is removed, it cannot mend.
+
+    Raises:
+        BackendError: size or digest differ from the published ones.
+    """
+    size = path.stat().st_size
+    sha256, md5 = digests(path)
+    if (size, sha256, md5) == (model.size, model.sha256, model.md5):
+        return
+    if path.name != model.file:
+        path.unlink()
+        remedy = "nothing was installed and the download is removed; fetch it again"
+    else:
+        remedy = "move that file away and fetch again"
+    raise BackendError(
+        f"{model.file} must have {model.size} bytes and SHA-256 {model.sha256}, got {size} bytes "
+        f"and {sha256}; {remedy}"
+    )

@@ -1,0 +1,172 @@
+"""Counts to what is said about methods: scores, intervals, comparisons and notes; no files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uosam.errors import InputError
+from uosam.evaluation.types import (
+    HEADLINES,
+    Comparison,
+    EvaluateOptions,
+    Evaluation,
+    MethodResult,
+)
+from uosam.metrics.bootstrap import bootstrap, paired_bootstrap
+from uosam.metrics.clusters import Match
+from uosam.metrics.counts import PairTable
+from uosam.metrics.protocols import Protocol
+from uosam.metrics.summary import class_labels, summarise
+
+
+def conclude(
+    methods: Sequence[MethodResult],
+    images: tuple[str, ...],
+    protocol: Protocol,
+    options: EvaluateOptions,
+) -> Evaluation:
+    """Compare every method with the first, and note what a reader must know.
+
+    Args:
+        methods: at least one, all of the same images.
+        images: names, in order.
+        protocol: as resolved.
+        options: of the evaluation.
+    """
+    first, *others = methods
+    return Evaluation(
+        options=options,
+        protocol=protocol,
+        images=images,
+        methods=tuple(methods),
+        comparisons=tuple(_compare(first, other, options) for other in others),
+        notes=_notes(protocol, options, methods, len(images)),
+    )
+
+
+def judge(
+    name: str,
+    tables: Mapping[float | None, PairTable],
+    protocol: Protocol,
+    options: EvaluateOptions,
+    *,
+    path: Path | None = None,
+) -> MethodResult:
+    """Summarise every threshold and keep the first of best mIoU; each finds its own matching.
+
+    Args:
+        name: of the method.
+        tables: counts of all images for each threshold, or for None alone.
+        protocol: of the evaluation.
+        options: of the evaluation.
+        path: where its predictions are.
+
+    Raises:
+        InputError: a given matching lacks a predicted id.
+    """
+    trimap = tuple(sorted(set(options.trimap)))
+    labels = class_labels(protocol, list(tables.values()))
+    given = None if options.match is None else _given_match(name, options.match, tables, protocol)
+    sweep: dict[float, float] = {}
+    chosen, best = None, None
+    for cut, table in tables.items():
+        summary = summarise(
+            table, protocol, labels=labels, trimap=trimap, sizes=options.sizes, match=given
+        )
+        if cut is not None:
+            sweep[cut] = summary.scores["mIoU"].value()
+        if best is None or sweep.get(cut or 0, -1) > sweep.get(chosen or 0, -1):
+            chosen, best = cut, summary
+    assert best is not None  # there is always at least one table
+    intervals = {
+        key: bootstrap(best.scores[key], resamples=options.resamples, level=options.level)
+        for key in HEADLINES
+        if key in best.scores and options.resamples
+    }
+    return MethodResult(
+        name=name, path=path, summary=best, intervals=intervals, threshold=chosen, sweep=sweep
+    )
+
+
+def _given_match(
+    name: str,
+    match: Mapping[int, int],
+    tables: Mapping[float | None, PairTable],
+    protocol: Protocol,
+) -> Match:
+    fixed = {} if protocol.background is None else {protocol.background: protocol.background}
+    classes = fixed | dict(match)
+    seen = np.unique(np.concatenate([table.pred for table in tables.values()]))
+    lacking = [pred for pred in seen.tolist() if pred >= 0 and pred not in classes]
+    if lacking:
+        raise InputError(
+            f"{name}: the matching must name every predicted id, but lacks {lacking}; match on "
+            "the same predictions"
+        )
+    return Match(classes=classes)
+
+
+def _compare(first: MethodResult, other: MethodResult, options: EvaluateOptions) -> Comparison:
+    differences = {
+        key: paired_bootstrap(
+            first.summary.scores[key],
+            other.summary.scores[key],
+            resamples=options.resamples,
+            level=options.level,
+        )
+        for key in HEADLINES
+        if key in first.summary.scores
+    }
+    # Objects are those of the ground truth, hence the same rows for every method.
+    before, after = first.summary.objects, other.summary.objects
+    lost = before.iou - after.iou
+    images, index = np.unique(before.image, return_inverse=True)
+    by_image = np.bincount(index, lost, minlength=len(images))
+    return Comparison(
+        name=other.name,
+        differences=differences,
+        images_worse=_part(by_image > _ROUNDING),
+        objects_worse=_part(lost > _ROUNDING),
+        objects_worse_1=_part(lost > 0.01),
+    )
+
+
+_ROUNDING = 1e-12
+"""A sum of equal gains and losses may differ from 0 by this much."""
+
+
+def _part(flags: NDArray[np.bool_]) -> float:
+    return float(flags.mean()) if len(flags) else float("nan")
+
+
+def _notes(
+    protocol: Protocol, options: EvaluateOptions, methods: Sequence[MethodResult], images: int
+) -> tuple[str, ...]:
+    notes = [protocol.caveat] if protocol.caveat else []
+    if protocol.images and images not in protocol.images:
+        sizes = " or ".join(map(str, protocol.images))
+        notes.append(f"{images} images; the published splits have {sizes}")
+    # Pixels do not depend on the method, but one may drop all of them.
+    nothing = [m for m in methods if math.isnan(m.summary.scores["pixel_accuracy"].value())]
+    if nothing:
+        names = ", ".join(method.name for method in nothing)
+        notes.append(
+            f"{names}: no pixel was scored, since none has both a class in the ground truth and a "
+            f"predicted id in range; is {options.protocol} the right protocol?"
+        )
+    if len(options.thresholds) > 1:
+        notes.append("the threshold was chosen on the scored images themselves, as PASS does")
+    for method in methods:
+        if method.summary.match.ambiguous:
+            ids = method.summary.match.ambiguous
+            shown = ", ".join(map(str, ids[:8])) + (", ..." if len(ids) > 8 else "")
+            notes.append(
+                f"{method.name}: the best matching is not unique for predicted ids {shown}; "
+                f"solver {protocol.solver!r} decided, others may score differently"
+            )
+    return tuple(notes)

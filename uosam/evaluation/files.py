@@ -1,0 +1,299 @@
+"""Files to counts: reading predictions and ground truth, and spreading the work."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uosam.errors import InputError, UosamError
+from uosam.evaluation.pairs import Job
+from uosam.io.codecs import LabelFile, read_labels
+from uosam.metrics.boundary import boundary_width
+from uosam.metrics.contour import object_boundary_f
+from uosam.metrics.counts import PairCounts, Target, Widths, count_pairs, prepare_target
+from uosam.metrics.geometry import to_protocol
+from uosam.metrics.protocols import Protocol, decode_target
+from uosam.structures import IGNORE, LabelMap
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counting:
+    """What a worker needs to know.
+
+    Attributes:
+        protocol: of the evaluation.
+        thresholds: foreground scores below which a prediction becomes background; empty for none.
+        trimap: half-widths of bands in pixels, increasing.
+    """
+
+    protocol: Protocol
+    thresholds: tuple[float, ...] = ()
+    trimap: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Counted:
+    """The counts of one image, or what is wrong with it.
+
+    Attributes:
+        name: of the image.
+        pairs: for each method, for each threshold.
+        faults: one line each.
+    """
+
+    name: str
+    pairs: tuple[tuple[PairCounts, ...], ...] = ()
+    faults: tuple[str, ...] = ()
+
+
+def run_jobs(
+    function: Callable[[Job], T],
+    jobs: Sequence[Job],
+    *,
+    workers: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> Iterator[T]:
+    """Yield the result of every image in order, here or from processes.
+
+    Args:
+        function: of one image; picklable.
+        jobs: the images.
+        workers: 1 works in this process; more start as many.
+        progress: called with 1 after each image.
+    """
+    if workers <= 1:
+        yield from _report(map(function, jobs), progress)
+        return
+    # Spawned, not forked: a fork copies the locks of OpenCV's and BLAS's threads in any state.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
+        chunk = max(1, min(32, len(jobs) // (4 * workers)))
+        remaining = iter(jobs)
+        # In slices, so that neither jobs nor results of a large set pile up in the queues.
+        while batch := list(islice(remaining, 16 * chunk * workers)):
+            yield from _report(pool.map(function, batch, chunksize=chunk), progress)
+
+
+def _report(results: Iterator[T], progress: Callable[[int], None] | None) -> Iterator[T]:
+    for result in results:
+        if progress:
+            progress(1)
+        yield result
+
+
+def _one_thread() -> None:
+    import cv2
+
+    cv2.setNumThreads(1)
+
+
+def count_job(job: Job, counting: Counting) -> Counted:
+    """Count one image; faults are collected, not raised."""
+    protocol = counting.protocol
+    try:
+        target = read_target(job.target, protocol)
+    except UosamError as error:
+        return Counted(name=job.name, faults=(str(error),))
+    pairs: list[tuple[PairCounts, ...]] = []
+    faults: list[str] = []
+    for path in job.preds:
+        try:
+            pairs.append(_count_prediction(path, target, counting))
+        except UosamError as error:
+            text = str(error)
+            faults.append(text if str(path) in text else f"{path}: {text}")
+    return Counted(name=job.name, pairs=tuple(pairs), faults=tuple(faults))
+
+
+def read_target(path: Path, protocol: Protocol) -> LabelMap:
+    """Read a ground truth as class ids of a protocol, IGNORE where nothing is scored.
+
+    Raises:
+        InputError: the file cannot be read, is of the wrong mode, or holds ids out of range.
+    """
+    file = read_labels(path)
+    _check_mode(path, file, protocol)
+    return check_target(str(path), file.labels, protocol)
+
+
+def check_target(path: str, labels: LabelMap, protocol: Protocol) -> LabelMap:
+    """Turn stored ground-truth ids into classes of a protocol; ``path`` is for the message.
+
+    Raises:
+        InputError: an id is out of range.
+    """
+    target = decode_target(labels, protocol.stored)
+    if protocol.classes is not None and target.size and target.max() >= protocol.classes:
+        raise InputError(
+            f"{path}: ground-truth ids must be 0 to {protocol.classes - 1}, got {target.max()}; "
+            "choose the --protocol of this data set"
+        )
+    return target
+
+
+def read_prediction(path: Path, protocol: Protocol) -> LabelMap:
+    """Read a prediction as it was stored; in LUSS only ground truth can ignore pixels.
+
+    Raises:
+        InputError: the file cannot be read, is of the wrong mode, or holds ids out of range.
+    """
+    if protocol.luss and path.suffix.lower() in (".npy", ".npz"):
+        # Foreground scores lie beside the masks; alone they must not be taken for one.
+        raise InputError(
+            f"{path}: expected the mask {path.stem}.png, found only this; LUSS masks are RGB PNG "
+            "with id = R + 256 G, scores may lie beside them"
+        )
+    file = read_labels(path, ignore=None if protocol.luss else "default")
+    _check_mode(path, file, protocol)
+    return check_prediction(str(path), file.labels, protocol)
+
+
+def check_prediction(path: str, pred: LabelMap, protocol: Protocol) -> LabelMap:
+    """Return predicted ids if a protocol takes them; ``path`` is for the message.
+
+    Raises:
+        InputError: an id is out of range.
+    """
+    if protocol.out_of_range == "error" and protocol.classes is not None:
+        strange = np.unique(pred[pred >= protocol.classes])
+        if len(strange):
+            shown = ", ".join(map(str, strange[:5])) + (", ..." if len(strange) > 5 else "")
+            raise InputError(
+                f"{path}: predicted ids must be 0 to {protocol.classes - 1}, got {shown}; is this "
+                "the right --protocol?"
+            )
+    return pred
+
+
+def _check_mode(path: Path, file: LabelFile, protocol: Protocol) -> None:
+    if protocol.luss and file.spec.codec != "luss":
+        raise InputError(
+            f"{path}: LUSS masks must be RGB PNG with id = R + 256 G, got a file of kind "
+            f"{file.spec.codec!r}; write it as RGB"
+        )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Matched:
+    """What a worker needs to draw contours, once clusters have their classes.
+
+    Attributes:
+        protocol: of the evaluation.
+        tolerance: of the contours.
+        matches: predicted id to class id, for each method.
+        cuts: the threshold of each method, or None.
+    """
+
+    protocol: Protocol
+    tolerance: float
+    matches: tuple[Mapping[int, int], ...]
+    cuts: tuple[float | None, ...]
+
+
+def score_contours(job: Job, matched: Matched) -> list[list[float]]:
+    """Return, for each method, the boundary F of every object of one image in order of label."""
+    protocol = matched.protocol
+    truth = read_target(job.target, protocol)
+    scores = []
+    for path, match, cut in zip(job.preds, matched.matches, matched.cuts, strict=True):
+        classes, target = map_labels(path, truth, protocol, match, cut)
+        found = object_boundary_f(
+            classes, target, background=protocol.background, tolerance=matched.tolerance
+        )
+        scores.append(list(found.values()))
+    return scores
+
+
+def map_labels(
+    path: Path,
+    truth: LabelMap,
+    protocol: Protocol,
+    match: Mapping[int, int],
+    cut: float | None,
+) -> tuple[LabelMap, LabelMap]:
+    """Read a prediction as classes, beside its ground truth at the protocol's size.
+
+    Args:
+        path: of the prediction.
+        truth: (H, W) ground truth as read.
+        protocol: of the evaluation.
+        match: predicted id to class id; other ids become IGNORE.
+        cut: threshold of the foreground scores, or None.
+    """
+    (labels,) = _cut_maps(path, protocol, () if cut is None else (cut,))
+    pred, target = _to_scored(labels, truth, protocol)
+    classes = np.full_like(pred, IGNORE)
+    for source in np.unique(pred).tolist():
+        classes[pred == source] = match.get(source, IGNORE)
+    return classes, target
+
+
+def _count_prediction(path: Path, target: LabelMap, counting: Counting) -> tuple[PairCounts, ...]:
+    return count_maps(_cut_maps(path, counting.protocol, counting.thresholds), target, counting)
+
+
+def count_maps(
+    maps: Sequence[LabelMap], target: LabelMap, counting: Counting
+) -> tuple[PairCounts, ...]:
+    """Count (H, W) predicted ids, such as one map for each threshold, against class ids.
+
+    Raises:
+        InputError: the sizes are not those that the protocol takes.
+    """
+    protocol = counting.protocol
+    prepared: Target | None = None
+    counted = []
+    for labels in maps:
+        pred, scored = _to_scored(labels, target, protocol)
+        if prepared is None or not np.array_equal(scored, prepared.labels):
+            width = boundary_width(scored.shape, protocol.boundary_ratio)
+            prepared = prepare_target(scored, Widths(width, counting.trimap))
+        counted.append(count_pairs(pred, prepared))
+    return tuple(counted)
+
+
+def _cut_maps(path: Path, protocol: Protocol, thresholds: Sequence[float]) -> list[LabelMap]:
+    """Read a prediction, and cut it at each threshold if there are any."""
+    stored = read_prediction(path, protocol)
+    if not thresholds:
+        return [stored]
+    scores = _read_scores(path, stored.shape)
+    background = np.int32(protocol.background or 0)
+    return [np.where(scores < np.float32(cut), background, stored) for cut in thresholds]
+
+
+def _to_scored(labels: LabelMap, target: LabelMap, protocol: Protocol) -> tuple[LabelMap, LabelMap]:
+    """Bring both maps to the protocol's size, and ignore what the protocol drops."""
+    pred, scored = to_protocol(labels, target, protocol.geometry)
+    if protocol.out_of_range == "dropped" and protocol.classes is not None:
+        known = (pred >= 0) & (pred < protocol.classes)
+        scored = scored if known.all() else np.where(known, scored, IGNORE).astype(np.int32)
+    return pred, scored
+
+
+def _read_scores(path: Path, hw: tuple[int, ...]) -> NDArray[np.float32]:
+    """Read the foreground scores that PASS writes beside a mask, under its name with ``.npy``."""
+    beside = path.with_suffix(".npy")
+    try:
+        scores = np.load(beside, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{beside}: a threshold needs the foreground scores of each mask ({error}); write them "
+            "beside it or leave out the threshold"
+        ) from error
+    if scores.shape != hw or scores.dtype.kind != "f":
+        raise InputError(
+            f"{beside}: foreground scores must be float of the mask's size {hw}, got "
+            f"{scores.shape} {scores.dtype}"
+        )
+    return np.asarray(scores, np.float32)

@@ -1,0 +1,191 @@
+"""Proposals for a whole picture: where to ask, and which answers are worth keeping."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from uosam.stages.levels import ask_levels
+from uosam.structures import (
+    IGNORE,
+    LOGIT_SCALE,
+    Backend,
+    Embedding,
+    Floats,
+    LabelMap,
+    Mask,
+    Masks,
+    Prompts,
+    Proposals,
+)
+
+_BATCH = 64  # points asked at a time
+SAFETY = 8
+"""Points along each side of the sparse grid that is asked wherever the boundaries lie."""
+SURE = 8.5
+"""Logit beyond which a place is explained by a proposal, as in TinySAM (arXiv 2312.13789)."""
+
+
+def grid_points(image_hw: tuple[int, int], side: int) -> Floats:
+    """Spread points evenly over a picture.
+
+    Returns:
+        (side * side, 2) x, y in raster order.
+
+    >>> grid_points((4, 8), 2).tolist()
+    [[1.5, 0.5], [5.5, 0.5], [1.5, 2.5], [5.5, 2.5]]
+    """
+    height, width = image_hw
+    steps = (np.arange(side) + 0.5) / side
+    x, y = np.meshgrid(steps * width - 0.5, steps * height - 0.5)
+    return np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float32)
+
+
+def point_prompts(points: Floats, levels: tuple[int, ...] = ()) -> Iterator[Prompts]:
+    """Make single-point prompts in batches, label -1 as they stand for none."""
+    for start in range(0, len(points), _BATCH):
+        batch = points[start : start + _BATCH, None]
+        prompts = Prompts(
+            points=batch,
+            point_labels=np.ones(batch.shape[:2], np.int8),
+            labels=np.full(len(batch), IGNORE, np.int32),
+        )
+        yield ask_levels(prompts, levels)
+
+
+def suppress(masks: Masks, scores: Floats, max_overlap: float) -> NDArray[np.int64]:
+    """Drop masks that nearly repeat a better scored one (greedy non-maximum suppression).
+
+    Args:
+        masks: (M, h, w) at any one resolution.
+        scores: (M,) higher is better; ties keep the earlier mask.
+        max_overlap: IoU above which the worse mask goes.
+
+    Returns:
+        Indices of the kept masks, best first.
+    """
+    flat = masks.reshape(len(masks), math.prod(masks.shape[1:]))
+    sizes = np.count_nonzero(flat, axis=1)
+    kept = np.zeros(0, np.int64)
+    for index in np.argsort(-scores, kind="stable"):
+        # Masks whose areas differ more than this cannot overlap as much.
+        smaller = np.minimum(sizes[kept], sizes[index])
+        like = kept[smaller > max_overlap * np.maximum(sizes[kept], sizes[index])]
+        shared = np.count_nonzero(flat[like] & flat[index], axis=1)
+        if (shared <= max_overlap * (sizes[like] + sizes[index] - shared)).all():
+            kept = np.append(kept, index)
+    return kept
+
+
+def near_boundaries(labels: LabelMap, side: int) -> NDArray[np.bool_]:
+    """Mark the points of a grid that lie within one cell of where two labels meet.
+
+    Args:
+        labels: (H, W); the edge of an IGNORE area counts as one.
+        side: points along each side of the picture.
+
+    Returns:
+        (side * side,) in the order of ``grid_points``.
+    """
+    height, width = labels.shape
+    edges = np.zeros(labels.shape, bool)
+    edges[:, 1:] |= labels[:, 1:] != labels[:, :-1]
+    edges[1:] |= labels[1:] != labels[:-1]
+    rows, cols = np.nonzero(edges)
+    cells = np.zeros((side, side), np.uint8)
+    cells[rows * side // height, cols * side // width] = 1
+    return np.asarray(cv2.dilate(cells, np.ones((3, 3), np.uint8)).ravel() > 0)
+
+
+def inside(points: Floats, mask: Mask) -> NDArray[np.bool_]:
+    """Tell which points lie in a mask; (P,)."""
+    x, y = np.rint(points).astype(int).T
+    return np.asarray(mask[y.clip(0, mask.shape[0] - 1), x.clip(0, mask.shape[1] - 1)])
+
+
+@dataclass(kw_only=True)
+class Search:
+    """What asking for points has brought so far; an exact repeat of a mask is kept once.
+
+    Attributes:
+        embedding: of the picture.
+        backend: that made it.
+        min_score: least estimate of a proposal's IoU.
+        min_stability: least stability of a proposal.
+        min_area: smallest proposal, as a share of the picture.
+        levels: levels of granularity asked for; () lets the backend choose.
+        asked: number of points asked.
+        sure: (4h, 4w) where a proposal that was kept has a logit above ``SURE``.
+    """
+
+    embedding: Embedding
+    backend: Backend
+    min_score: float
+    min_stability: float
+    min_area: float
+    levels: tuple[int, ...] = ()
+    asked: int = 0
+    sure: NDArray[np.bool_] = field(init=False)
+    _found: dict[bytes, tuple[float, NDArray[np.bool_], NDArray[np.uint8]]] = field(
+        default_factory=dict
+    )
+
+    def __post_init__(self) -> None:
+        """Begin with nothing explained."""
+        self.sure = np.zeros(self.embedding.logits_hw, bool)
+
+    def ask(self, points: Floats, *, skip_explained: bool = False) -> None:
+        """Decode what lies under points and remember what passes the thresholds.
+
+        Args:
+            points: (P, 2) x, y in pixels.
+            skip_explained: whether to leave out points where ``sure`` holds when their turn comes.
+        """
+        for start in range(0, len(points), _BATCH):
+            batch = points[start : start + _BATCH]
+            if skip_explained:
+                batch = batch[~self._explained(batch)]
+            self.asked += len(batch)
+            for prompts in point_prompts(batch, self.levels):
+                self._keep(
+                    self.backend.decode(
+                        self.embedding,
+                        prompts,
+                        min_score=self.min_score,
+                        min_stability=self.min_stability,
+                    )
+                )
+
+    def _explained(self, points: Floats) -> NDArray[np.bool_]:
+        """Look (P, 2) points up in ``sure``; (P,)."""
+        size = np.array(self.embedding.image_hw[::-1])
+        cells = np.array(self.embedding.extent[::-1]) * LOGIT_SCALE
+        return inside((points + 0.5) / size * cells - 0.5, self.sure)
+
+    def _keep(self, answers: Proposals) -> None:
+        for mask, logits, score in zip(
+            answers.masks, answers.logits, answers.scores.tolist(), strict=True
+        ):
+            shape = logits > 0
+            key = shape.tobytes()
+            again = key in self._found and self._found[key][0] >= score
+            if not again and np.count_nonzero(mask) >= self.min_area * mask.size:
+                self._found[key] = score, shape, np.packbits(mask)
+                self.sure |= logits > SURE
+
+    def best(self, max_overlap: float) -> tuple[Masks, Floats]:
+        """Return (M, H, W) proposals and (M,) scores after suppression, best first."""
+        height, width = self.embedding.image_hw
+        scores = np.array([score for score, _, _ in self._found.values()], np.float32)
+        small = np.reshape(
+            [logits for _, logits, _ in self._found.values()], (-1, *self.embedding.logits_hw)
+        )
+        kept = suppress(small.astype(bool), scores, max_overlap)
+        packed = [bits for _, _, bits in self._found.values()]
+        full = [np.unpackbits(packed[index], count=height * width) for index in kept]
+        return np.reshape(full, (-1, height, width)).astype(bool), scores[kept]

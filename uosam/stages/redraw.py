@@ -1,0 +1,218 @@
+"""Ask a segmenter for every object of a picture, and settle on one mask each."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uosam.errors import InputError
+from uosam.labels import box, iou, without_small_regions
+from uosam.structures import Backend, Embedding, Floats, Mask, Masks, Prompts, Proposals
+
+_ROWS = 128  # rows decoded at a time; only the winners' masks of a batch stay in memory
+_REPEATS = 0.95  # a mask whose logits overlap this much with those of the prompt repeats it
+
+Rule = Literal["score", "agreement", "product"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Candidate:
+    """The mask chosen for one row of prompts.
+
+    Attributes:
+        mask: (H, W).
+        logits: (4h, 4w) on the logit grid.
+        score: estimate of the mask's IoU, in [0, 1].
+        changed: False if the coarse region itself was the best candidate.
+    """
+
+    mask: Mask
+    logits: Floats
+    score: float
+    changed: bool
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Redraws:
+    """One candidate per object, parts of one label united.
+
+    Attributes:
+        labels: (K,) ids, in the order of the prompts.
+        masks: (K, H, W).
+        logits: (K, 4h, 4w) on the logit grid, how sure the segmenter is of each place; enlarged one
+            by one where pixels are decided, since a picture may hold hundreds of objects.
+        scores: (K,) estimates of IoU, parts weighed by area.
+        changed: (K,) whether any part differs from its coarse region.
+    """
+
+    labels: NDArray[np.int32]
+    masks: Masks
+    logits: Floats
+    scores: Floats
+    changed: NDArray[np.bool_]
+
+
+def choose(
+    proposals: Proposals, asked: Masks, prompted: Floats | None, rule: Rule, min_gain: float
+) -> dict[int, Candidate]:
+    """Pick one mask a row.
+
+    A row's candidate that repeats the mask it was prompted with, if there is one, stands for
+    leaving the object alone: the others must beat its value by ``min_gain``.
+
+    Args:
+        proposals: answers to any number of rows.
+        asked: (B, H, W) the coarse region behind each row.
+        prompted: (B, 4h, 4w) logits of the mask prompts, or None.
+        rule: what makes a mask good: its "score", its "agreement" (IoU with the coarse region),
+            or the "product" of both; ties go to the earlier mask.
+        min_gain: in the units of the rule's value.
+
+    Returns:
+        Candidates by row; rows without an answer, or with empty ones only, are absent.
+    """
+    answers: dict[int, list[int]] = defaultdict(list)
+    for index, row in enumerate(proposals.row.tolist()):
+        if proposals.masks[index].any():
+            answers[row].append(index)
+    chosen = {}
+    for row, indices in sorted(answers.items()):
+        agreement = np.array([iou(proposals.masks[index], asked[row]) for index in indices])
+        value = {
+            "score": proposals.scores[indices],
+            "agreement": agreement,
+            "product": proposals.scores[indices] * agreement,
+        }[rule].astype(np.float64)
+        same, repeated = 0, False
+        if prompted is not None:
+            likeness = [iou(proposals.logits[i] > 0, prompted[row] > 0) for i in indices]
+            same = int(np.argmax(likeness))
+            repeated = likeness[same] >= _REPEATS
+        if repeated:
+            value[same] += min_gain
+        best = int(value.argmax())
+        unchanged = repeated and best == same
+        chosen[row] = Candidate(
+            mask=asked[row] if unchanged else proposals.masks[indices[best]],
+            logits=proposals.logits[indices[best]],
+            score=float(proposals.scores[indices[best]]),
+            changed=not unchanged,
+        )
+    return chosen
+
+
+def take(prompts: Prompts, rows: Sequence[int]) -> Prompts:
+    """Pick rows of a batch."""
+    index = np.asarray(rows, np.int64)
+    return Prompts(
+        points=prompts.points[index],
+        point_labels=prompts.point_labels[index],
+        boxes=None if prompts.boxes is None else prompts.boxes[index],
+        logits=None if prompts.logits is None else prompts.logits[index],
+        labels=prompts.labels[index],
+        asked=None if prompts.asked is None else prompts.asked[index],
+        levels=None if prompts.levels is None else prompts.levels[index],
+        whole=None if prompts.whole is None else prompts.whole[index],
+    )
+
+
+def _follow_up(prompts: Prompts, chosen: dict[int, Candidate]) -> Prompts:
+    """Prompt every chosen row with its own mask, that mask's box, and the first points."""
+    rows = list(chosen)
+    return replace(
+        take(prompts, rows),
+        boxes=np.stack([box(chosen[row].mask) for row in rows]),
+        logits=np.stack([chosen[row].logits for row in rows]),
+        levels=None,  # the mask says by now what is meant
+    )
+
+
+def decode_cascade(
+    prompts: Prompts,
+    embedding: Embedding,
+    backend: Backend,
+    *,
+    steps: int,
+    rule: Rule,
+    min_gain: float,
+) -> dict[int, Candidate]:
+    """Decode all rows, then refine the winners with their own masks as prompts.
+
+    Source: UO-SAM (arXiv 2405.11742, section 3.2, "CR"); the later steps ask for a single mask.
+
+    Args:
+        prompts: with ``asked`` set.
+        embedding: of the picture.
+        backend: that made it.
+        steps: decodes in a row, at least 1.
+        rule: as in ``choose``.
+        min_gain: as in ``choose``; it bars the first step only.
+
+    Returns:
+        As ``choose``, for rows of ``prompts``.
+
+    Raises:
+        InputError: ``prompts`` stand for no regions.
+    """
+    if prompts.asked is None:
+        raise InputError("prompts must carry the regions they ask about; use make_prompts")
+    chosen = {}
+    for start in range(0, len(prompts), _ROWS):
+        part = take(prompts, range(start, min(start + _ROWS, len(prompts))))
+        assert part.asked is not None
+        found = choose(backend.decode(embedding, part), part.asked, part.logits, rule, min_gain)
+        chosen.update({start + row: candidate for row, candidate in found.items()})
+    for _ in range(steps - 1):
+        changed = {row: found for row, found in chosen.items() if found.changed}
+        if not changed:
+            break
+        rows = list(changed)
+        answers = backend.decode(embedding, _follow_up(prompts, changed), multimask=False)
+        better = choose(answers, prompts.asked[rows], None, rule, 0.0)
+        chosen.update({rows[new]: found for new, found in better.items()})
+    return chosen
+
+
+def unite(
+    chosen: dict[int, Candidate],
+    labels: Iterable[int],
+    embedding: Embedding,
+    min_region: float = 0.0,
+) -> Redraws:
+    """Join the parts of each label: union of masks, maximum of logits, scores by area.
+
+    Args:
+        chosen: by row.
+        labels: of all rows.
+        embedding: of the picture.
+        min_region: smallest part and smallest hole of a redrawn mask, as a share of it.
+    """
+    groups: dict[int, list[Candidate]] = defaultdict(list)
+    for row, label in enumerate(labels):
+        if row in chosen:
+            groups[int(label)].append(chosen[row])
+    masks = np.zeros((len(groups), *embedding.image_hw), bool)
+    logits = np.full((len(groups), *embedding.logits_hw), -np.inf, np.float32)
+    scores = np.zeros(len(groups), np.float32)
+    for index, parts in enumerate(groups.values()):
+        for part in parts:
+            masks[index] |= part.mask
+            np.maximum(logits[index], part.logits, out=logits[index])
+        if any(part.changed for part in parts):
+            area = np.count_nonzero(masks[index])
+            masks[index] = without_small_regions(masks[index], min_region * area)
+        scores[index] = np.average(
+            [part.score for part in parts], weights=[np.count_nonzero(p.mask) for p in parts]
+        )
+    return Redraws(
+        labels=np.array(list(groups), np.int32),
+        masks=masks,
+        logits=logits,
+        scores=scores,
+        changed=np.array([any(p.changed for p in parts) for parts in groups.values()], bool),
+    )

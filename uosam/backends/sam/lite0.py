@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 PIXEL_MEAN = (127.0, 127.0, 127.0)
 """What the published weights expect to be taken off RGB values in [0, 255]."""
@@ -78,20 +79,31 @@ class Lite0(nn.Module):
         return found
 
 
+class _Halving(nn.Conv2d):
+    """A convolution of stride 2 that is padded the more below and to the right.
+
+    So the published weights want it. A kernel with a row and a column of zeros in front says the
+    same, and spares a copy of the largest features there are.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, groups: int) -> None:
+        super().__init__(inputs, outputs, kernel, 2, padding=kernel // 2, groups=groups, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        kernel = F.pad(self.weight, (1, 0, 1, 0))
+        return F.conv2d(x, kernel, self.bias, self.stride, self.padding, groups=self.groups)
+
+
 def _convolution(
     inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1
 ) -> list[nn.Module]:
-    """Return a convolution, its norm and its activation.
-
-    With stride 2 the published weights want the odd pixel of padding below and to the right.
-    """
-    half = kernel // 2
-    pads = [nn.ZeroPad2d((half - 1, half, half - 1, half))] if stride == 2 else []
+    """Return a convolution, its norm and its activation."""
     return [
-        *pads,
-        nn.Conv2d(inputs, outputs, kernel, stride, 0 if pads else half, groups=groups, bias=False),
+        _Halving(inputs, outputs, kernel, groups)
+        if stride == 2
+        else nn.Conv2d(inputs, outputs, kernel, 1, kernel // 2, groups=groups, bias=False),
         nn.BatchNorm2d(outputs, eps=_EPSILON),
-        nn.ReLU6(),
+        nn.ReLU6(inplace=True),
     ]
 
 

@@ -99,6 +99,9 @@ class Prompts:
             backends do not look at it. None for prompts that stand for no region.
         levels: (B, L) levels of granularity that each row asks for, 1 to ``LEVELS`` in rising
             order, 0 as padding; None lets the backend choose.
+        whole: (B,) True where the mask prompt may be only part of the object, or too large, so that
+            the answer is the whole object it points at, not its own shape redrawn. None for False
+            everywhere. Only backends with ``answers_whole`` know it, the others refuse it.
     """
 
     points: Floats
@@ -108,12 +111,14 @@ class Prompts:
     labels: NDArray[np.int32]
     asked: Masks | None = None
     levels: NDArray[np.int8] | None = None
+    whole: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         """Hold the rows together.
 
         Raises:
-            InputError: the arrays do not have the same number of rows or the stated shapes.
+            InputError: the arrays do not have the same number of rows or the stated shapes, or
+                ``whole`` is set without mask prompts.
         """
         rows = len(self.labels)
         shapes = {
@@ -128,9 +133,20 @@ class Prompts:
             shapes["asked"] = (self.asked.shape, (rows, *self.asked.shape[1:3]))
         if self.levels is not None:
             shapes["levels"] = (self.levels.shape, (rows, *self.levels.shape[1:2]))
+        if self.whole is not None:
+            shapes["whole"] = (self.whole.shape, (rows,))
         for name, (actual, expected) in shapes.items():
             if actual != expected:
                 raise InputError(f"Prompts.{name} must be {expected}, got {actual}")
+        if self.asks_whole and self.logits is None:
+            raise InputError(
+                "Prompts.whole says how to read mask prompts, got none; set logits, or leave it out"
+            )
+
+    @property
+    def asks_whole(self) -> bool:
+        """Whether any row asks for the whole object behind its mask prompt."""
+        return self.whole is not None and bool(self.whole.any())
 
     def __len__(self) -> int:
         return len(self.labels)

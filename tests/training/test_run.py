@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import signal
 from dataclasses import replace
 
 import cv2
@@ -21,13 +22,18 @@ from uosam.errors import InputError
 from uosam.pipeline import RefineOptions
 from uosam.structures import IGNORE
 from uosam.training.command import train
-from uosam.training.loop import Run, check_same_run, learning_rate
+from uosam.training.log import Log
+from uosam.training.loop import Run, check_same_run
+from uosam.training.objective import Loss
 from uosam.training.options import TrainOptions
+from uosam.training.prompting import Pattern
 from uosam.training.quality import find_objects, prompt_quality, refinement_quality
+from uosam.training.schedule import Schedule, learning_rate
 from uosam.training.validation import read_validation_sets
 
 SMALL = TrainOptions(
     steps=6,
+    start="random",
     side=64,
     pictures=1,
     prompts=2,
@@ -105,6 +111,67 @@ def test_an_interrupted_run_keeps_what_it_has_done(training_data, tmp_path):
     assert Run(tmp_path, SMALL).step == 2
 
 
+@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_told_to_stop_finishes_its_step(training_data, tmp_path, kind):
+    before = signal.getsignal(kind)
+
+    def stop(line: str) -> None:
+        if line.startswith("4/"):
+            signal.raise_signal(kind)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(training_data, tmp_path, SMALL, validation=None, on_line=stop)
+    assert Run(tmp_path, SMALL).step == 4
+    assert (tmp_path / "tiny.safetensors").is_file()
+    assert signal.getsignal(kind) is before
+
+
+def test_a_run_that_is_told_twice_stops_at_once(training_data, tmp_path):
+    def stop(line: str) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(training_data, tmp_path, SMALL, validation=None, on_line=stop)
+    assert (tmp_path / "tiny.safetensors").is_file()
+
+
+def test_a_run_by_the_clock_ends_in_time_with_a_low_rate(training_data, tmp_path):
+    options = replace(SMALL, minutes=0.1, log_every=1, save_every=1000, decay=0.8)
+    train(training_data, tmp_path, options, validation=None, on_line=print)
+    found = rows(tmp_path / "train.csv")
+    assert len(found) > 1
+    assert float(found[-1]["rate"]) < 0.2 * max(float(row["rate"]) for row in found)
+    # It is over: going on adds nothing.
+    assert Run(tmp_path, options).schedule.done(0) >= 1
+    train(training_data, tmp_path, options, validation=None, on_line=print)
+    assert len(rows(tmp_path / "train.csv")) == len(found)
+
+
+def test_the_clock_decides_about_rate_and_crops(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    options = replace(SMALL, minutes=2, final_share=0.25)
+    schedule = Schedule(options, before=30.0)
+    assert schedule.done(999) == pytest.approx(0.25)
+    assert not schedule.last(999)
+    now[0] += 60
+    assert schedule.done(0) == pytest.approx(0.75)
+    assert schedule.last(0)
+    assert schedule.words(7) == "7 at 1.50/2 min"
+    now[0] += 30
+    assert schedule.done(0) == pytest.approx(1.0)
+
+
+def test_a_loss_that_is_no_number_ends_the_run(tmp_path):
+    log = Log(tmp_path / "train.csv", print)
+    none = torch.full((1,), torch.nan)
+    loss = Loss(total=none.sum(), chosen=none, single=none, error=none)
+    log.said.append((Pattern(mask=True), torch.zeros(1, dtype=torch.bool), loss, None))
+    with pytest.raises(InputError, match="the loss at step 5 is no number"):
+        log.write(5, "5/6", 0.1)
+
+
 def test_a_run_learns(training_data, tmp_path):
     options = replace(
         SMALL, steps=80, side=64, final_share=0.0, log_every=20, mask_share=1.0, save_every=100,
@@ -126,7 +193,8 @@ def test_a_run_may_be_made_longer_until_its_rate_falls(tmp_path):
     stored = {"steps": 100, "decay": 0.4, "final_share": 0.3}
     options = TrainOptions(steps=200, decay=0.4)
     plain = vars(options) | stored
-    plain["ignored"] = {"camvid": [11]}
+    plain["ignored"] = {source: list(ids) for source, ids in options.ignored.items()}
+    plain["all_regions"] = list(options.all_regions)
     check_same_run(plain, options, 60, tmp_path)
     with pytest.raises(InputError, match="steps 100 -> 200"):
         check_same_run(plain, options, 61, tmp_path)
@@ -134,7 +202,7 @@ def test_a_run_may_be_made_longer_until_its_rate_falls(tmp_path):
 
 def test_the_rate_rises_stays_and_falls():
     options = TrainOptions(steps=1000, warmup=100, decay=0.5, learning_rate=2.0)
-    rates = [learning_rate(step, options) for step in range(1000)]
+    rates = [learning_rate(step, step / 1000, options) for step in range(1000)]
     assert rates[:100] == pytest.approx([2 * (i + 1) / 100 for i in range(100)])
     assert rates[100:500] == pytest.approx([2.0] * 400)
     fall = [2 * (0.01 + 0.99 * (1 + math.cos(math.pi * i / 500)) / 2) for i in range(500)]
@@ -150,11 +218,12 @@ def test_trained_weights_load_as_the_tiny_model(training_data, validation_data, 
             *("-s", "train.steps=2", "-s", "train.side=64", "-s", "train.pictures=1"),
             *("-s", "train.final_side=64", "-s", "train.final_pictures=1", "--device", "cpu"),
             *("-s", "train.workers=0", "-s", "train.weights={shapes: 1.0}"),
+            *("-s", "train.start=random"),
         ],
     )
     assert result.exit_code == 0, result.output
     assert f"weights   {out / 'tiny.safetensors'}" in result.stdout
-    assert (out / "tiny.safetensors").stat().st_size < 8e6
+    assert (out / "tiny.safetensors").stat().st_size < 12e6
     backend = load(BackendOptions(name="tiny", checkpoint=str(out / "tiny.safetensors")))
     assert backend.embed(scene.image).features.shape == (128, 64, 64)
     [row] = rows(out / "validation.csv")

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uosam.backends.models import with_levels
-from uosam.errors import InputError
+from uosam.errors import BackendError, InputError
 from uosam.structures import Embedding, Image, Prompts
 
 
@@ -76,6 +76,24 @@ def check_levels(prompts: Prompts, name: str, count: int) -> None:
     highest = int(prompts.levels.max(initial=0))
     if highest > count:
         raise InputError(f"{name} has levels 1 to {count}, got {highest}")
+
+
+def check_whole(prompts: Prompts, name: str, *, answers: bool) -> None:
+    """Refuse rows that ask for whole objects where a backend does not know the question.
+
+    Args:
+        prompts: to be answered.
+        name: what to call the backend.
+        answers: its ``answers_whole``.
+
+    Raises:
+        BackendError: a row has ``whole`` set, and the backend does not answer it.
+    """
+    if prompts.asks_whole and not answers:
+        raise BackendError(
+            f"{name} cannot be asked for the whole object behind a mask prompt (Prompts.whole); "
+            "leave it out, or use a backend whose answers_whole is true, such as tiny"
+        )
 
 
 def spread_levels(levels: NDArray[np.int8], count: int) -> NDArray[np.int8]:

@@ -40,6 +40,10 @@ def command(
             help="A setting, such as train.steps=30000. Repeatable.",
         ),
     ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(help="Length of the run by the clock; short for train.minutes."),
+    ] = None,
     device: Annotated[
         str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps; short for train.device.")
     ] = None,
@@ -47,18 +51,21 @@ def command(
     """Train the embedded SAM on DATA into OUT.
 
     A run that was stopped goes on where it was, to the same result. OUT gets the weights
-    (tiny.safetensors), the checkpoint, and the logs train.csv and validation.csv.
+    (tiny.safetensors), the checkpoint, and the logs train.csv and validation.csv, every minute and
+    whenever the run ends. With --minutes the schedule follows the clock.
 
     uosam train data/train runs/tiny --validation data/val
 
-    uosam train data/train runs/tiny -s train.steps=30000 --device cuda
+    uosam train data/train runs/tiny --minutes 9 --device cuda
     """
     from uosam.config import read_changes, update_options
     from uosam.errors import unknown
     from uosam.training.command import train
     from uosam.training.options import TrainOptions
 
-    overrides = [*(settings or []), *([f"train.device={device}"] if device else [])]
+    overrides = list(settings or [])
+    overrides += [f"train.device={device}"] if device else []
+    overrides += [f"train.minutes={minutes}"] if minutes is not None else []
     changes = read_changes(config, overrides)
     for section in changes:
         if section != "train":

@@ -117,6 +117,7 @@ def take(prompts: Prompts, rows: Sequence[int]) -> Prompts:
         labels=prompts.labels[index],
         asked=None if prompts.asked is None else prompts.asked[index],
         levels=None if prompts.levels is None else prompts.levels[index],
+        whole=None if prompts.whole is None else prompts.whole[index],
     )
 
 

@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from safetensors.torch import save
 from segment_anything.modeling import Sam
 
-from uosam.io.atomic import write_atomic
 from uosam.training.loop import Run
 from uosam.training.options import TrainOptions
 from uosam.training.validation import read_validation_sets, validator
-
-WEIGHTS = "tiny.safetensors"
-"""Name of the trained weights in the output folder."""
+from uosam.training.weights import write_weights
 
 
 def train(
@@ -38,8 +34,10 @@ def train(
         The file of trained weights: the moving average, matrices and kernels in float16.
 
     Raises:
-        InputError: a folder is not as it should be, or ``out`` holds a run with other settings.
+        InputError: a folder is not as it should be, ``out`` holds a run with other settings, or
+            what the run begins with is not there.
         BackendError: the device is not there.
+        KeyboardInterrupt: the run was told to stop; weights, checkpoint and log are in ``out``.
     """
     run = Run(out, options)
     validate: Callable[[Sam, int], None] = lambda sam, step: None  # noqa: E731
@@ -49,19 +47,4 @@ def train(
     if run.step:
         on_line(f"going on at step {run.step}")
     run.train(data, validate, on_line)
-    path = out / WEIGHTS
-    write_atomic(path, pack_weights(run.average))
-    return path
-
-
-def pack_weights(sam: Sam) -> bytes:
-    """Return the weights as a safetensors file, matrices and kernels in float16.
-
-    Norms and biases, a hundredth of the file, keep float32: the running variances of a batch norm
-    can lie beyond float16.
-    """
-    tensors = {
-        name: (value.half() if value.ndim > 1 else value).contiguous().cpu()
-        for name, value in sam.state_dict().items()
-    }
-    return save(tensors)
+    return write_weights(out, run.average)

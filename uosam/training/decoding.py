@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from segment_anything.modeling import Sam
 
+from uosam.backends.sam.tiny import detail_of_cells
+
 
 def encode_points(sam: Sam, points: torch.Tensor, labels: torch.Tensor, side: int) -> torch.Tensor:
     """Embed points and box corners: (B, N, 2) x, y and (B, N) labels to (B, N, C).
@@ -38,6 +40,8 @@ def decode_rows(
     places: torch.Tensor,
     sparse: torch.Tensor,
     masks: torch.Tensor | None,
+    whole: torch.Tensor,
+    detail: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Answer one prompt a row.
 
@@ -47,6 +51,8 @@ def decode_rows(
         places: (B, C, h, w) position encoding of the cells.
         sparse: (B, N, C) from ``encode_points``.
         masks: (B, 4h, 4w) mask prompts, or None.
+        whole: (B,) bool, whether the mask may be only part of the object; counts with masks only.
+        detail: (B, 16 h w, c) from ``show_detail``.
 
     Returns:
         (B, 4, 4h, 4w) logits: SAM's single output, then its three; and (B, 4) estimates of IoU.
@@ -57,6 +63,8 @@ def decode_rows(
         source = features + encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
     else:
         source = features + encoder.mask_downscaling(masks[:, None])
+        asked = whole[:, None, None, None] * encoder.whole.weight[:, :, None, None]
+        source = source + asked.to(source.dtype)
     outputs = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
     tokens = torch.cat([outputs.expand(batch, -1, -1), sparse], dim=1)
     tokens, cells = decoder.transformer(source, places, tokens)
@@ -70,7 +78,7 @@ def decode_rows(
     first, norm, _, second, _ = decoder.output_upscaling
     fine = _split(cells, first)
     fine = F.gelu(F.layer_norm(fine, fine.shape[-1:], norm.weight, norm.bias, norm.eps))
-    fine = F.gelu(_split(fine, second))
+    fine = F.gelu(_split(fine, second).flatten(1, 3) + detail)
     logits = torch.einsum(
         "bmc,bnuvc->bmnuv", kernels, fine.reshape(batch, -1, 4, 4, fine.shape[-1])
     )
@@ -78,6 +86,13 @@ def decode_rows(
     logits = logits.reshape(batch, count, height, width, 2, 2, 2, 2)
     logits = logits.permute(0, 1, 2, 4, 6, 3, 5, 7).reshape(batch, count, 4 * height, 4 * width)
     return logits, decoder.iou_prediction_head(tokens[:, 0])
+
+
+def show_detail(sam: Sam, encoded: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Part what the encoder returned: (P, C, h, w) features and (P, 16 h w, c) detail."""
+    width = sam.mask_decoder.transformer_dim
+    detail = sam.mask_decoder.detail(detail_of_cells(encoded[:, width:]))
+    return encoded[:, :width], detail
 
 
 def _split(cells: torch.Tensor, layer: torch.nn.ConvTranspose2d) -> torch.Tensor:

@@ -11,19 +11,30 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from uosam.errors import InputError
 from uosam.io.atomic import write_atomic
 from uosam.training.batches import Batch
 from uosam.training.objective import Loss
+from uosam.training.prompting import Pattern
+
+_NAMES = (
+    *("loss", "mask_iou", "whole_iou", "click_iou", "other_iou", "second_iou", "iou_error"),
+    "seconds_a_step",
+)
 
 
 class Log:
-    """Means since the last line, by kind of prompt, as a CSV row and a line of text."""
+    """Means since the last line, by kind of prompt, as a CSV row and a line of text.
+
+    What a step says stays on its device until a line is written, so that none waits for it.
+    """
 
     def __init__(self, path: Path, on_line: Callable[[str], None]) -> None:
         self.path, self.on_line = path, on_line
-        self.sums: dict[str, list[float]] = defaultdict(list)
-        self.pictures = 0
+        self.said: list[tuple[Pattern, torch.Tensor, Loss, Loss | None]] = []
+        self.pictures = self.steps = 0
         self.began = self.mark = time.perf_counter()
         self.waiting = 0.0
 
@@ -37,28 +48,48 @@ class Log:
 
     def add(self, batch: Batch, first: Loss, second: Loss | None) -> None:
         """Take in what a step said."""
-        kind = "mask" if batch.pattern.mask else "click" if batch.pattern.ambiguous else "other"
         self.pictures += len(batch.images)
-        self.sums["loss"].append(float(first.total.detach()))
-        self.sums[f"{kind}_iou"] += first.chosen.tolist()
-        self.sums["iou_error"] += first.error.tolist()
-        if second is not None:
-            self.sums["second_iou"] += second.chosen.tolist()
+        self.steps += 1
+        self.said.append((batch.pattern, batch.whole, first.said(), second and second.said()))
 
-    def write(self, step: int, steps: int, rate: float) -> None:
-        """Write the means since the last call."""
+    def write(self, step: int, progress: str, rate: float) -> None:
+        """Write the means since the last call.
+
+        Args:
+            step: steps done.
+            progress: how much of the run is done, in words.
+            rate: of the last step.
+
+        Raises:
+            InputError: the loss is no number.
+        """
         seconds = time.perf_counter() - self.began
-        names = ("loss", "mask_iou", "click_iou", "other_iou", "second_iou", "iou_error")
+        sums: dict[str, list[float]] = defaultdict(list)
+        for pattern, whole, first, second in self.said:
+            kind = "mask" if pattern.mask else "click" if pattern.ambiguous else "other"
+            sums["loss"].append(float(first.total))
+            sums["iou_error"] += first.error.tolist()
+            for asks, overlap in zip(whole.tolist(), first.chosen.tolist(), strict=True):
+                sums["whole_iou" if asks and pattern.mask else f"{kind}_iou"].append(overlap)
+            if second is not None:
+                sums["second_iou"] += second.chosen.tolist()
+        sums["seconds_a_step"] = [seconds / max(1, self.steps)]
         row: dict[str, float] = {"step": step, "rate": rate}
-        row |= {
-            name: float(np.mean(self.sums[name])) if self.sums[name] else math.nan for name in names
-        }
+        row |= {name: float(np.mean(sums[name])) if sums[name] else math.nan for name in _NAMES}
         row |= {"pictures_per_second": self.pictures / seconds, "waiting": self.waiting / seconds}
         append_row(self.path, row)
-        text = "  ".join(f"{name} {row[name]:.3f}" for name in names)
-        self.on_line(f"{step}/{steps}  {text}  {row['pictures_per_second']:.1f} pictures/s")
-        self.sums.clear()
-        self.pictures, self.waiting = 0, 0.0
+        text = "  ".join(f"{name} {row[name]:.3f}" for name in _NAMES)
+        self.on_line(
+            f"{progress}  {text}  {row['pictures_per_second']:.1f} pictures/s, "
+            f"{100 * row['waiting']:.0f} % waiting"
+        )
+        if self.said and not math.isfinite(row["loss"]):
+            raise InputError(
+                f"the loss at step {step} is no number; lower train.learning_rate, or use "
+                "train.precision=float32"
+            )
+        self.said.clear()
+        self.pictures, self.steps, self.waiting = 0, 0, 0.0
         self.began = time.perf_counter()
 
 

@@ -1,10 +1,13 @@
-"""The training run: steps, schedule, averaged weights, checkpoints, log."""
+"""The training run: steps, averaged weights, checkpoints, log."""
 
 from __future__ import annotations
 
 import io
-import math
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -18,16 +21,23 @@ from uosam.backends.device import choose_device
 from uosam.backends.sam.tiny import build_sam_tiny
 from uosam.errors import InputError
 from uosam.io.atomic import write_atomic
-from uosam.training.batches import Batch, Batches
+from uosam.training.batches import Batch, Batches, Key
 from uosam.training.log import Log, cut_log
 from uosam.training.options import TrainOptions
+from uosam.training.schedule import Schedule, learning_rate
+from uosam.training.start import fill_start, published_parameters
 from uosam.training.step import run_step
+from uosam.training.weights import Average, write_weights
 
 STATE = "state.pt"
 """Name of the checkpoint in the output folder; a run goes on from it."""
 
-_CHANGEABLE = {"workers", "device", "log_every", "save_every", "validate_every", "precision"}
+_CHANGEABLE = {
+    *("workers", "device", "log_every", "save_every", "validate_every", "precision", "preload"),
+}
 # What may differ when a run goes on. Its length too, before the rate has begun to fall.
+
+_SECONDS = 60  # between checkpoints at most
 
 Validate = Callable[[Sam, int], None]
 
@@ -42,26 +52,40 @@ class Run:
         sam: the network.
         average: the network with the moving average of its weights.
         step: steps done.
+        schedule: how far it is.
     """
 
     def __init__(self, out: Path, options: TrainOptions) -> None:
         """Build the network, or read it from ``out``.
 
         Raises:
-            InputError: the checkpoint in ``out`` is of a run with other settings.
+            InputError: the checkpoint in ``out`` is of a run with other settings, or what the run
+                begins with is not there.
             BackendError: the device is not there.
         """
         self.options, self.out = options, out
         self.device = choose_device(options.device)
         torch.manual_seed(options.seed)
-        self.sam = build_sam_tiny().to(self.device).train()
-        self.average = build_sam_tiny().to(self.device).eval()
-        self.average.load_state_dict(self.sam.state_dict())
+        if self.device.type == "cuda":  # crops have few sizes, and the last bits matter to nobody
+            torch.backends.cudnn.benchmark = True
+            torch.set_float32_matmul_precision("high")
+        self.sam = build_sam_tiny()
+        old = (out / STATE).is_file()
+        if not old:
+            fill_start(self.sam, options.start)
+        self.sam.to(self.device).train()
         self.sam.image_encoder.to(memory_format=torch.channels_last)
+        self._average = Average(self.sam, options.average)
         self.optimizer = _optimizer(self.sam, options)
         self.step = 0
-        if (out / STATE).is_file():
+        self.schedule = Schedule(options)
+        if old:
             self._load(out / STATE)
+
+    @property
+    def average(self) -> Sam:
+        """The network with averaged weights, in evaluation mode."""
+        return self._average.network
 
     def _load(self, path: Path) -> None:
         state = torch.load(path, map_location=self.device, weights_only=True)
@@ -70,14 +94,17 @@ class Run:
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]
+        self.schedule = Schedule(self.options, state["seconds"])
         for name in ("train.csv", "validation.csv"):
             cut_log(self.out / name, self.step)
 
     def save(self) -> None:
-        """Write the checkpoint, whole or not at all."""
+        """Write averaged weights and checkpoint, each whole or not at all."""
+        write_weights(self.out, self.average)
         buffer = io.BytesIO()
         state = {
             "step": self.step,
+            "seconds": self.schedule.seconds,
             "options": _plain(self.options),
             "sam": self.sam.state_dict(),
             "average": self.average.state_dict(),
@@ -95,34 +122,49 @@ class Run:
             on_log: called with every line of the log.
 
         Raises:
-            InputError: the training folder is not as ``find_training_pictures`` says.
+            InputError: the training folder is not as ``find_training_pictures`` says, or the loss
+                is no number.
+            KeyboardInterrupt: the run was told to stop; what it has done is saved.
         """
         options = self.options
         batches = Batches(data, options)
         self.out.mkdir(parents=True, exist_ok=True)
         log = Log(self.out / "train.csv", on_log)
+        saved = time.monotonic()
         try:
-            for batch in _load_batches(batches, self.step, options, self.device):
-                log.waited()
-                self._one_step(batch, log)
-                self.step += 1
-                if self.step % options.log_every == 0:
-                    rate = self.optimizer.param_groups[0]["lr"]
-                    log.write(self.step, options.steps, rate)
-                if self.step % options.save_every == 0 or self.step == options.steps:
-                    self.save()
-                if self.step % options.validate_every == 0 or self.step == options.steps:
-                    validate(self.average, self.step)
-                log.computed()
+            with _stop_signals() as stopped:
+                for batch in _load_batches(batches, self.step, self.schedule, self.device):
+                    log.waited()
+                    self._one_step(batch, log)
+                    self.step += 1
+                    over = self.schedule.done(self.step) >= 1
+                    if self.step % options.log_every == 0:
+                        rate = self.optimizer.param_groups[0]["lr"]
+                        log.write(self.step, self.schedule.words(self.step), rate)
+                    if over or stopped or self._to_be_saved(saved):
+                        self.save()
+                        saved = time.monotonic()
+                    if stopped:
+                        raise KeyboardInterrupt
+                    if over or self.step % options.validate_every == 0:
+                        validate(self.average, self.step)
+                    if over:
+                        return
+                    log.computed()
         except KeyboardInterrupt:
             self.save()
             raise
 
+    def _to_be_saved(self, saved: float) -> bool:
+        if self.step % self.options.save_every == 0:
+            return True
+        return time.monotonic() - saved > _SECONDS
+
     def _one_step(self, batch: Batch, log: Log) -> None:
         options = self.options
-        rate = learning_rate(self.step, options)
+        rate = learning_rate(self.step, self.schedule.done(self.step), options)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["factor"]
         first, second = run_step(
             self.sam,
             batch,
@@ -135,24 +177,8 @@ class Run:
         total.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.sam.parameters(), 1.0)
         self.optimizer.step()
-        _move_average(
-            self.average, self.sam, min(options.average, (1 + self.step) / (10 + self.step))
-        )
+        self._average.move(self.step)
         log.add(batch, first, second)
-
-
-def learning_rate(step: int, options: TrainOptions) -> float:
-    """Return the rate of a step: linear rise, constant, cosine fall to a hundredth.
-
-    >>> options = TrainOptions(steps=100, warmup=10, decay=0.5, learning_rate=1.0)
-    >>> [round(learning_rate(step, options), 2) for step in (0, 9, 50, 75, 99)]
-    [0.1, 1.0, 1.0, 0.51, 0.01]
-    """
-    rise = min(1.0, (step + 1) / max(1, options.warmup))
-    falling = options.steps * options.decay
-    done = 0.0 if not falling else (step - (options.steps - falling)) / falling
-    fall = 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, done))))
-    return options.learning_rate * rise * (0.01 + 0.99 * fall)
 
 
 def check_same_run(stored: dict[str, Any], options: TrainOptions, step: int, path: Path) -> None:
@@ -178,41 +204,74 @@ def _plain(options: TrainOptions) -> dict[str, Any]:
     tree = asdict(options)
     tree["weights"] = dict(options.weights)
     tree["ignored"] = {source: list(ids) for source, ids in options.ignored.items()}
+    tree["all_regions"] = list(options.all_regions)
     return tree
 
 
 def _optimizer(sam: Sam, options: TrainOptions) -> torch.optim.Optimizer:
-    matrices = [p for p in sam.parameters() if p.ndim > 1]
-    others = [p for p in sam.parameters() if p.ndim <= 1]
-    groups = [
-        {"params": matrices, "weight_decay": options.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=options.learning_rate, betas=(0.9, 0.98), foreach=True)
+    published = published_parameters(sam)
+    groups = []
+    for learned in (False, True):
+        own = [p for p in sam.parameters() if (p in published) == learned]
+        for decay, some in (
+            (options.weight_decay, [p for p in own if p.ndim > 1]),
+            (0.0, [p for p in own if p.ndim <= 1]),
+        ):
+            factor = options.encoder_rate if learned and options.start != "random" else 1.0
+            groups.append({"params": some, "weight_decay": decay, "factor": factor})
+    on_gpu = next(sam.parameters()).device.type == "cuda"
+    return torch.optim.AdamW(
+        groups,
+        lr=options.learning_rate,
+        betas=(0.9, 0.98),
+        **({"fused": True} if on_gpu else {"foreach": True}),
+    )
 
 
-@torch.no_grad()
-def _move_average(average: Sam, sam: Sam, decay: float) -> None:
-    """Move averaged weights and batch statistics towards the current ones."""
-    pairs = list(zip(average.state_dict().values(), sam.state_dict().values(), strict=True))
-    floats = [pair for pair in pairs if pair[0].is_floating_point()]
-    torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], 1 - decay)
-    for old, new in pairs:
-        if not old.is_floating_point():
-            old.copy_(new)
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """Collect the signals that ask a program to stop, so that a step is not torn apart.
+
+    A second one stops at once. Only the main thread can; elsewhere nothing is collected.
+    """
+    stopped: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield stopped
+        return
+
+    def note(number: int, _: object) -> None:
+        if stopped:
+            raise KeyboardInterrupt
+        stopped.append(number)
+
+    kinds = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(kind, note) for kind in kinds]
+    try:
+        yield stopped
+    finally:
+        for kind, handler in zip(kinds, before, strict=True):
+            signal.signal(kind, handler)
+
+
+def _keys(first: int, schedule: Schedule) -> Iterator[Key]:
+    step = first
+    while schedule.done(step) < 1:
+        yield Key(step, schedule.last(step))
+        step += 1
 
 
 def _load_batches(
-    batches: Batches, first: int, options: TrainOptions, device: torch.device
+    batches: Batches, first: int, schedule: Schedule, device: torch.device
 ) -> Iterator[Batch]:
     """Prepare batches ahead of their step, in other processes if there are workers."""
+    workers = schedule.options.workers
     loader = DataLoader(
         batches,
         batch_size=None,
-        sampler=range(first, options.steps),
-        num_workers=options.workers,
-        prefetch_factor=4 if options.workers else None,
-        worker_init_fn=_be_single if options.workers else None,
+        sampler=_Lazy(first, schedule),
+        num_workers=workers,
+        prefetch_factor=2 if workers else None,
+        worker_init_fn=_be_single if workers else None,
         pin_memory=device.type == "cuda",
     )
     for batch in loader:
@@ -224,6 +283,18 @@ def _load_batches(
         yield replace(batch, **moved)
 
 
+class _Lazy(torch.utils.data.Sampler[Key]):
+    """Keys of the steps that are left, each drawn when its batch is begun."""
+
+    def __init__(self, first: int, schedule: Schedule) -> None:
+        self.first, self.schedule = first, schedule
+
+    def __iter__(self) -> Iterator[Key]:
+        return _keys(self.first, self.schedule)
+
+
 def _be_single(_: int) -> None:
+    # The one who is told to stop is the run; without its workers it could not end its step.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from segment_anything.modeling import Sam
 
 from uosam.training.batches import Batch
-from uosam.training.decoding import decode_rows, encode_points
+from uosam.training.decoding import decode_rows, encode_points, show_detail
 from uosam.training.objective import Loss, objective
 
 _CORRECT = 0.5  # how often a second decode gets a point where the first was wrong
@@ -28,17 +28,22 @@ def run_step(
     """
     device = batch.images.device
     generator = torch.Generator().manual_seed(seed * 1_000_003 + batch.step)
+    # Drawing places on the device saves waiting for it; a run is only repeated on its own machine.
+    placing = torch.Generator(device).manual_seed(seed * 1_000_003 + batch.step)
     rows = len(batch.targets) // len(batch.images)
     targets = batch.targets.float() / 255
     known = batch.known.float().repeat_interleave(rows, 0)
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
-        features = sam.image_encoder(normalise(sam, batch))
-    features = features.repeat_interleave(rows, 0)
+        features, detail = show_detail(sam, sam.image_encoder(normalise(sam, batch)))
+    features, detail = (value.repeat_interleave(rows, 0) for value in (features, detail))
     # Places are relative to the crop: taught anywhere in the square, position codes took many times
     # as long to be understood.
     places = sam.prompt_encoder.pe_layer(tuple(features.shape[-2:]))[None]
     places = places.expand(len(features), -1, -1, -1)
-    points, labels, masks = batch.points, batch.labels, batch.masks
+    points, labels = batch.points, batch.labels
+    masks = None if batch.masks is None else batch.masks.float()
+    whole = batch.whole
+    others = None if batch.others is None else batch.others.float() / 255
     side = batch.images.shape[1]
 
     def answer(
@@ -46,18 +51,18 @@ def run_step(
     ) -> tuple[torch.Tensor, torch.Tensor]:
         sparse = encode_points(sam, points, labels, side)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
-            return decode_rows(sam, features, places, sparse, masks)
+            return decode_rows(sam, features, places, sparse, masks, whole, detail)
 
     logits, scores = answer(points, labels, masks)
     ambiguous = batch.pattern.ambiguous
-    first = objective(logits, scores, targets, known, ambiguous=ambiguous)
+    first = objective(logits, scores, targets, known, others=others, ambiguous=ambiguous)
     if torch.rand((), generator=generator).item() >= iterate:
         return first, None
     best = scores[:, 1:].argmax(dim=1) + 1
     masks = logits[torch.arange(len(best), device=device), best].detach().float()
     often = _CORRECT_MASK if batch.pattern.mask else _CORRECT
     if torch.rand((), generator=generator).item() < often:
-        where, inside = correction(masks, targets, known, generator)
+        where, inside = correction(masks, targets, known, placing)
         points = torch.cat([where[:, None], points], dim=1)
         labels = torch.cat([inside[:, None], labels], dim=1)
     logits, scores = answer(points, labels, masks)
@@ -83,7 +88,7 @@ def correction(
         masks: (B, h, w) logits at half the size of the crops.
         targets: (B, h, w) share of the object.
         known: (B, h, w) 1 where ground truth counts.
-        generator: of everything random, on the CPU.
+        generator: of everything random, on the device of the masks.
 
     Returns:
         (B, 2) x, y in pixels of the crop, and (B,) label 1 or 0; where nothing is wrong, any place
@@ -92,8 +97,8 @@ def correction(
     real = targets > 0.5
     wrong = (((masks > 0) != real) & (known > 0)).float()
     deep = -F.max_pool2d(-wrong[:, None], 3, 1, 1)[:, 0]
-    chance = (deep + 1e-3 * wrong + 1e-9).flatten(1).cpu()
-    chosen = torch.multinomial(chance, 1, generator=generator)[:, 0].to(masks.device)
+    chance = (deep + 1e-3 * wrong + 1e-9).flatten(1)
+    chosen = torch.multinomial(chance, 1, generator=generator)[:, 0]
     rows, cols = chosen // masks.shape[2], chosen % masks.shape[2]
     inside = real[torch.arange(len(real), device=masks.device), rows, cols].long()
     # A cell of the half-size grid covers two pixels.

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from uosam.backends import BackendOptions
-from uosam.backends.checks import check_levels
+from uosam.backends.checks import check_levels, check_whole
 from uosam.backends.graphcut.calibration import calibration
 from uosam.backends.graphcut.cutting import cut_regions
 from uosam.backends.graphcut.evidence import (
@@ -140,7 +140,11 @@ class GraphCut:
 
         Scores estimate the mask's IoU with what was meant; stability is the IoU of the mask cut at
         logits -1 and +1.
+
+        Raises:
+            BackendError: a row asks for the whole object.
         """
+        check_whole(prompts, "graphcut", answers=False)
         check_levels(prompts, "graphcut", len(THRESHOLDS))
         answers: list[_Answer] = []
         if prompts.levels is not None or (prompts.boxes is None and prompts.logits is None):

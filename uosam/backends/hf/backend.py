@@ -20,7 +20,13 @@ from torchvision.transforms.v2.functional import resize
 
 from uosam.backends import BackendOptions
 from uosam.backends.batching import decode_in_batches, keep_and_enlarge, real_points
-from uosam.backends.checks import check_image, check_levels, check_mask_prompts, check_state
+from uosam.backends.checks import (
+    check_image,
+    check_levels,
+    check_mask_prompts,
+    check_state,
+    check_whole,
+)
 from uosam.backends.device import choose_device, out_of_memory, too_large
 from uosam.backends.hf.files import Family, find_folder, load_network
 from uosam.structures import Embedding, Image, Prompts, Proposals
@@ -135,11 +141,13 @@ class HfBackend:
         Raises:
             InputError: the embedding is of another backend, mask prompts do not have the size of
                 the logit grid, a row asks nothing, or for levels of granularity.
-            BackendError: the device has not enough memory for one prompt.
+            BackendError: the device has not enough memory for one prompt, or a row asks for the
+                whole object.
         """
         check_state(embedding, self.family.state, self.family.title)
         check_mask_prompts(prompts, embedding)
         check_levels(prompts, f"hf ({self.family.title})", 0)
+        check_whole(prompts, f"hf ({self.family.title})", answers=False)
         return decode_in_batches(
             lambda rows: self._decode_rows(
                 embedding, prompts, rows, multimask, min_score, min_stability

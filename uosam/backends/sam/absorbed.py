@@ -25,6 +25,7 @@ import torch
 from torch.nn import functional as F
 
 from uosam.backends.sam.absorbed_cells import Cells, Picture
+from uosam.backends.sam.tiny import detail_of_cells
 
 _ROWS = 2  # at a time on a CPU, and one when masks are upscaled: more do not fit into its caches
 
@@ -45,14 +46,16 @@ class AbsorbedDecoder:
         self._positions = _in_rows(sam.prompt_encoder.get_dense_pe()).to(dtype)
         first, self._norm, self._act1, second, self._act2 = sam.mask_decoder.output_upscaling
         self._upscale1, self._upscale2 = _per_cell(first, dtype), _per_cell(second, dtype)
+        self._show_detail = getattr(sam.mask_decoder, "detail", None)
 
     def prepare(self, features: torch.Tensor) -> Picture:
         """Project what all rows without a mask prompt share.
 
         Args:
-            features: (1, C, h, w) float32, from the image encoder.
+            features: (1, C, h, w) float32, from the image encoder, with more channels where the
+                decoder is shown detail.
         """
-        cells = _in_rows(features) + self._no_mask
+        cells = _in_rows(features[:, : self._width]) + self._no_mask
         placed = cells + self._positions
         layer = self._decoder.transformer.layers[0]
         tokens_look, cells_look = layer.cross_attn_token_to_image, layer.cross_attn_image_to_token
@@ -67,6 +70,7 @@ class AbsorbedDecoder:
             key=split(tokens_look.k_proj(placed)),
             value=split(tokens_look.v_proj(cells)).mT.contiguous(),
             query=split(cells_look.q_proj(placed)),
+            detail=self._detail(features),
         )
 
     def decode(
@@ -102,12 +106,16 @@ class AbsorbedDecoder:
             rows = slice(start, start + step)
             source = None
             if dense is not None:
-                source = dense[rows] + (picture.features if features is None else features[rows])
+                seen = picture.features if features is None else features[rows]
+                source = dense[rows] + seen[:, : self._width]
             tokens, cells = self._attend(picture, sparse[rows], source)
             scores = self._decoder.iou_prediction_head(tokens[:, 0])[:, outputs]
             left = (scores.clamp(0, 1) >= min_score).any(1).nonzero()[:, 0]
             for some in torch.split(left, 1 if on_cpu else len(left)):
-                logits = self._masks(tokens[some], cells[some], outputs)
+                detail = picture.detail
+                if features is not None:
+                    detail = self._detail(features[some + start])
+                logits = self._masks(tokens[some], cells[some], detail, outputs)
                 found.append((logits, scores[some], some + start))
         logits, scores, left = (torch.cat(values) for values in zip(*found, strict=True))
         return logits, scores, left
@@ -143,7 +151,25 @@ class AbsorbedDecoder:
     def _placed(self, cells: torch.Tensor) -> Cells:
         return Cells(cells=cells, placed=cells + self._positions)
 
-    def _masks(self, tokens: torch.Tensor, cells: torch.Tensor, outputs: slice) -> torch.Tensor:
+    @property
+    def _width(self) -> int:
+        width: int = self._decoder.transformer_dim
+        return width
+
+    def _detail(self, features: torch.Tensor) -> torch.Tensor | None:
+        """Return (B, 16 N, c) for ``_masks``, or None for a model without detail."""
+        if self._show_detail is None:
+            return None
+        shown: torch.Tensor = self._show_detail(detail_of_cells(features[:, self._width :]))
+        return shown.to(self.dtype)
+
+    def _masks(
+        self,
+        tokens: torch.Tensor,
+        cells: torch.Tensor,
+        detail: torch.Tensor | None,
+        outputs: slice,
+    ) -> torch.Tensor:
         """Upscale (B, N, C) cells and read off the (B, m, 4h, 4w) logits of some outputs."""
         networks = list(enumerate(self._decoder.output_hypernetworks_mlps, start=1))[outputs]
         kernels = torch.stack([network(tokens[:, index]) for index, network in networks], dim=1)
@@ -152,9 +178,10 @@ class AbsorbedDecoder:
         norm = self._norm
         fine = F.layer_norm(fine.float(), fine.shape[1:], norm.weight, norm.bias, norm.eps)
         weight, bias = self._upscale2
-        fine = self._act2(torch.addmm(bias, self._act1(fine.to(self.dtype)), weight))
+        fine = torch.addmm(bias, self._act1(fine.to(self.dtype)), weight)
         rows, count, (height, width) = len(tokens), len(networks), self._grid
         fine = fine.view(rows, 16 * height * width, len(bias) // 4)
+        fine = self._act2(fine if detail is None else fine + detail)
         # Cell, quarter of a cell, quarter of a quarter: rows to rows, columns to columns.
         masks = (kernels.to(self.dtype) @ fine.mT).view(rows, count, height, width, 2, 2, 2, 2)
         masks = masks.permute(0, 1, 2, 4, 6, 3, 5, 7).float()

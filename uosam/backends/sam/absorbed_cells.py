@@ -26,11 +26,12 @@ class Picture:
     """An encoded picture and what the first layer makes of it without a mask prompt.
 
     Attributes:
-        features: (1, C, h, w) float32, from the image encoder.
+        features: (1, C, h, w) float32, from the image encoder, with what it says of finer detail.
         cells: (N, C) features of the h * w cells, with the embedding for "no mask".
         key: (heads, d, N) where the tokens look.
         value: (heads, N, d) what they see there.
         query: (heads, d, N) what the cells ask of the tokens.
+        detail: (1, 16 N, c) added where masks are drawn; None for models without it.
     """
 
     features: torch.Tensor
@@ -38,6 +39,7 @@ class Picture:
     key: torch.Tensor
     value: torch.Tensor
     query: torch.Tensor
+    detail: torch.Tensor | None = None
 
     def seen_by(self, attention: Any, asking: torch.Tensor) -> torch.Tensor:
         """Return what tokens (B, T, C) see in the cells; (B, T, C)."""

@@ -27,13 +27,20 @@ from uosam.backends.batching import (
     enlarge_padded,
     keep_and_enlarge,
 )
-from uosam.backends.checks import check_image, check_levels, check_mask_prompts, check_state
+from uosam.backends.checks import (
+    check_image,
+    check_levels,
+    check_mask_prompts,
+    check_state,
+    check_whole,
+)
 from uosam.backends.device import choose_device, out_of_memory, too_large
 from uosam.backends.models import MODELS
 from uosam.backends.sam.absorbed import AbsorbedDecoder
 from uosam.backends.sam.absorbed_cells import Picture
 from uosam.backends.sam.encoders import speed_up
 from uosam.backends.sam.input import SamInput
+from uosam.backends.sam.lite0 import PIXEL_MEAN, PIXEL_STD
 from uosam.backends.sam.tiny import build_sam_tiny
 from uosam.backends.sam.tiny_vit import build_sam_vit_t
 from uosam.backends.weights.checkpoints import find_checkpoint, load_weights, read_state_dict
@@ -42,6 +49,7 @@ from uosam.structures import Embedding, Image, Prompts, Proposals
 
 _PIXEL_MEAN = (123.675, 116.28, 103.53)
 _PIXEL_STD = (58.395, 57.12, 57.375)
+_PIXELS = {"tiny": (PIXEL_MEAN, PIXEL_STD)}  # all others have those of the segment-anything package
 
 BUILDERS: dict[str, Callable[[], Any]] = {
     "tiny": build_sam_tiny,
@@ -68,8 +76,9 @@ def load(options: BackendOptions) -> SamBackend:
         sam = BUILDERS[options.name]()
     load_weights(sam, read_state_dict(path, options.name), path, options.name)
     # The only tensors that are not in a file; on the meta device they have no values yet.
-    sam.pixel_mean = torch.tensor(_PIXEL_MEAN).view(-1, 1, 1)
-    sam.pixel_std = torch.tensor(_PIXEL_STD).view(-1, 1, 1)
+    mean, deviation = _PIXELS.get(options.name, (_PIXEL_MEAN, _PIXEL_STD))
+    sam.pixel_mean = torch.tensor(mean).view(-1, 1, 1)
+    sam.pixel_std = torch.tensor(deviation).view(-1, 1, 1)
     sam.to(device).eval()
     speed_up(sam.image_encoder, device, compiled=options.compile)
     return SamBackend(
@@ -148,7 +157,7 @@ class SamBackend:
         rows, cols = self._input.hw(image_hw)
         stride = self._input.side // encoded.shape[-1]
         return Embedding(
-            features=encoded[0].cpu().numpy(),
+            features=encoded[0, : self.sam.mask_decoder.transformer_dim].cpu().numpy(),
             extent=(rows / stride, cols / stride),
             image_hw=image_hw,
             state=self._decoder.prepare(encoded),
@@ -184,7 +193,8 @@ class SamBackend:
         Raises:
             InputError: the embedding is of another backend, mask prompts do not have the size of
                 the logit grid, or a row asks nothing or for levels that the model lacks.
-            BackendError: the device has not enough memory for one prompt.
+            BackendError: the device has not enough memory for one prompt, or a row asks for the
+                whole object, which the model does not know.
         """
         self._check(embedding, prompts)
         return decode_in_batches(
@@ -231,6 +241,7 @@ class SamBackend:
         check_mask_prompts(prompts, embedding)
         model = MODELS.get(self.name)
         check_levels(prompts, self.name, model.levels if model else 0)
+        check_whole(prompts, self.name, answers=self.answers_whole)
 
     def _decode_parts(
         self, parts: Sequence[Part], multimask: bool, min_score: float, min_stability: float
@@ -295,6 +306,11 @@ class SamBackend:
     @cached_property
     def _input(self) -> SamInput:
         return SamInput(sam=self.sam, device=self.device)
+
+    @property
+    def answers_whole(self) -> bool:
+        """Whether ``Prompts.whole`` is understood: of the models here ``tiny`` alone does."""
+        return hasattr(self.sam.prompt_encoder, "whole")
 
     def _precision(self) -> AbstractContextManager[object]:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.autocast)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image as PilImage
 
 from uosam.backends.batching import Part, real_points
-from uosam.structures import Image, Prompts
+from uosam.structures import Embedding, Image, Prompts
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -54,20 +54,27 @@ class SamInput:
         Returns:
             (B, n, C) points and corners of boxes; (B, C, h, w) masks, or None without any.
         """
-        encoded = [
-            self.sam.prompt_encoder(
-                points=self._points(prompts, rows, embedding.image_hw),
-                boxes=self._boxes(prompts, rows, embedding.image_hw),
-                masks=None
-                if prompts.logits is None
-                else self._tensor(prompts.logits[rows])[:, None],
-            )
-            for embedding, prompts, rows in parts
-        ]
+        encoded = [self._encode(*part) for part in parts]
         sparse = _joined([points for points, _ in encoded])
         if parts[0].prompts.logits is None:
             return sparse, None
         return sparse, _joined([masks for _, masks in encoded])
+
+    def _encode(
+        self, embedding: Embedding, prompts: Prompts, rows: NDArray[np.int64]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        encoder = self.sam.prompt_encoder
+        masks = None if prompts.logits is None else self._tensor(prompts.logits[rows])[:, None]
+        sparse, dense = encoder(
+            points=self._points(prompts, rows, embedding.image_hw),
+            boxes=self._boxes(prompts, rows, embedding.image_hw),
+            masks=masks,
+        )
+        if prompts.asks_whole:
+            assert prompts.whole is not None  # as it asks
+            asks = self._tensor(prompts.whole[rows])
+            dense = dense + asks[:, None, None, None] * encoder.whole.weight[:, :, None, None]
+        return sparse, dense
 
     def _tensor(self, array: NDArray[Any]) -> torch.Tensor:
         return torch.as_tensor(array, dtype=torch.float32).to(self.device)

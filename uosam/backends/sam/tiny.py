@@ -1,9 +1,10 @@
 """The embedded SAM: the package's prompt encoder and mask decoder, narrow, over an encoder of ours.
 
-The encoder is a residual network (He et al., "Deep residual learning", 2016) with global attention
-(Vaswani et al., 2017) on its coarsest grid and a top-down path to stride 8 (Lin et al., "Feature
-pyramid networks", 2017). SAM's own grid has stride 16; at an eighth of SAM's weights the decoder
-has to be told where edges are, not to remember it.
+The encoder is EfficientNet-Lite0 (see ``lite0``) with global attention (Vaswani et al.,
+2017) on its coarsest grid and a top-down path to stride 8 (Lin et al., "Feature pyramid networks",
+2017). SAM's own grid has stride 16; at a fifteenth of SAM's weights the decoder has to be told
+where edges are, not to remember it. For the same reason it is shown features of stride 2 where it
+draws the masks, as SAM 2 does (Ravi et al., 2024).
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from torch import nn
+
+from uosam.backends.sam.lite0 import CHANNELS, PIXEL_MEAN, PIXEL_STD, Lite0
 
 SIDE = 512
 """Pixels along the square a picture is fitted into."""
@@ -22,15 +25,17 @@ STRIDE = 8
 WIDTH = 128
 """Channels of the embedding and of the decoder."""
 
-_CHANNELS = (24, 48, 96, 144, 192)  # at strides 2, 4, 8, 16, 32
-_BLOCKS = (0, 1, 2, 3, 0)
-_ATTENTION_BLOCKS = 2
+DETAIL = 8
+"""Channels of the features at stride 2; 4 x 4 of them lie in a cell, behind its ``WIDTH``."""
+
+_TOP = 192  # channels of the coarsest grid
+_ATTENTION_BLOCKS = 3
 _HEADS = 4
 
 
-def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+def _conv(inputs: int, outputs: int, kernel: int = 3) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs)
+        nn.Conv2d(inputs, outputs, kernel, 1, kernel // 2, bias=False), nn.BatchNorm2d(outputs)
     )
 
 
@@ -82,67 +87,68 @@ class _Attention(nn.Module):
 
 
 class TinyEncoder(nn.Module):
-    """Image encoder of the ``tiny`` model: (B, 3, h, w) to (B, 128, h / 8, w / 8).
+    """Image encoder of the ``tiny`` model: (B, 3, h, w) to (B, 128 + 128, h / 8, w / 8).
 
-    ``h`` and ``w`` are multiples of 32; the network's own square is ``img_size``, training takes
-    smaller crops of it.
+    The first ``WIDTH`` channels are the embedding; the others are ``DETAIL`` channels at stride 2,
+    4 x 4 places to a cell. ``h`` and ``w`` are multiples of 32; the network's own square is
+    ``img_size``, training takes smaller crops of it.
     """
 
     def __init__(self, img_size: int = SIDE, width: int = WIDTH) -> None:
         super().__init__()
         self.img_size = img_size
-        stages = []
-        inputs = 3
-        for channels, blocks in zip(_CHANNELS, _BLOCKS, strict=True):
-            stages.append(
-                nn.Sequential(
-                    _conv(inputs, channels, 2),
-                    nn.ReLU(),
-                    *(_Residual(channels) for _ in range(blocks)),
-                )
-            )
-            inputs = channels
-        self.stages = nn.ModuleList(stages)
+        self.backbone = Lite0()
+        half, quarter, eighth, sixteenth, last = CHANNELS
+        self.narrow = _conv(last, _TOP, 1)
         self.attention = nn.Sequential(
-            *(_Attention(_CHANNELS[4], _HEADS) for _ in range(_ATTENTION_BLOCKS))
+            *(_Attention(_TOP, _HEADS) for _ in range(_ATTENTION_BLOCKS))
         )
-        # Stride 4 keeps its detail: 2 x 2 cells become channels of one.
-        self.fine = nn.Sequential(nn.Conv2d(_CHANNELS[1], 32, 1), nn.PixelUnshuffle(2))
+        # Strides 2 and 4 keep their detail: 4 x 4 and 2 x 2 cells become channels of one.
+        self.finest = nn.Sequential(_conv(half, 8, 1), nn.PixelUnshuffle(4))
+        self.fine = nn.Sequential(_conv(quarter, 32, 1), nn.PixelUnshuffle(2))
         self.lateral = nn.ModuleList(
-            [nn.Conv2d(_CHANNELS[2] + 4 * 32, width, 1), nn.Conv2d(_CHANNELS[3], width, 1)]
+            [_conv(eighth + 4 * 32 + 16 * 8, width, 1), _conv(sixteenth, width, 1)]
         )
-        self.top = nn.Conv2d(_CHANNELS[4], width, 1)
-        self.merge = _conv(width, width)
-        self.smooth = _conv(width, width)
+        self.top = nn.Conv2d(_TOP, width, 1)
+        self.merge = nn.Sequential(_conv(width, width), nn.ReLU(), _Residual(width))
+        self.smooth = nn.Sequential(_Residual(width), _conv(width, width))
+        self.detail = nn.Sequential(_conv(half, DETAIL, 3), nn.PixelUnshuffle(4))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Encode (B, 3, h, w) normalised pictures."""
-        levels = []
-        for stage in self.stages:
-            x = stage(x)
-            levels.append(x)
-        _, fine, middle, coarse, last = levels
-        top = self.top(self.attention(last))
-        top = self.lateral[1](coarse) + F.interpolate(top, scale_factor=2, mode="nearest")
-        top = F.relu(self.merge(top))
+        half, quarter, eighth, sixteenth, last = self.backbone(x)
+        top = self.top(self.attention(self.narrow(last)))
+        top = self.lateral[1](sixteenth) + F.interpolate(top, scale_factor=2, mode="nearest")
+        top = self.merge(F.relu(top))
         top = F.interpolate(top, scale_factor=2, mode="nearest")
-        detail = self.lateral[0](torch.cat([middle, self.fine(fine)], 1))
-        features: torch.Tensor = self.smooth(F.relu(detail + top))
-        return features
+        fine = self.lateral[0](torch.cat([eighth, self.fine(quarter), self.finest(half)], 1))
+        features: torch.Tensor = self.smooth(F.relu(fine + top))
+        return torch.cat([features, self.detail(half)], 1)
 
 
-def build_sam_tiny() -> Sam:
-    """Build the embedded SAM without weights: 3.7 million parameters, 512-pixel square."""
-    grid = SIDE // STRIDE
-    return Sam(
-        image_encoder=TinyEncoder(),
-        prompt_encoder=PromptEncoder(
+class TinyPromptEncoder(PromptEncoder):  # type: ignore[misc]
+    """The package's prompt encoder, and how to ask for a whole object.
+
+    ``whole`` holds the vector that is added to a mask prompt which may be only part of the object,
+    or too large: the answer is the whole object that it points at, not its own shape redrawn.
+    """
+
+    def __init__(self) -> None:
+        grid = SIDE // STRIDE
+        super().__init__(
             embed_dim=WIDTH,
             image_embedding_size=(grid, grid),
             input_image_size=(SIDE, SIDE),
             mask_in_chans=16,
-        ),
-        mask_decoder=MaskDecoder(
+        )
+        self.whole = nn.Embedding(1, WIDTH)
+
+
+class TinyDecoder(MaskDecoder):  # type: ignore[misc]
+    """The package's mask decoder, with the encoder's features of stride 2 in its last layer."""
+
+    def __init__(self) -> None:
+        super().__init__(
             num_multimask_outputs=3,
             transformer=TwoWayTransformer(
                 depth=2, embedding_dim=WIDTH, num_heads=_HEADS, mlp_dim=4 * WIDTH
@@ -150,5 +156,66 @@ def build_sam_tiny() -> Sam:
             transformer_dim=WIDTH,
             iou_head_depth=3,
             iou_head_hidden_dim=WIDTH,
-        ),
+        )
+        self.detail = nn.Linear(DETAIL, WIDTH // 8)
+
+    def predict_masks(
+        self,
+        image_embeddings: torch.Tensor,
+        image_pe: torch.Tensor,
+        sparse_prompt_embeddings: torch.Tensor,
+        dense_prompt_embeddings: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Answer B prompts about one picture, step by step as the package does.
+
+        Args:
+            image_embeddings: (1, WIDTH + 16 * DETAIL, h, w) from the encoder.
+            image_pe: (1, WIDTH, h, w).
+            sparse_prompt_embeddings: (B, n, WIDTH).
+            dense_prompt_embeddings: (B, WIDTH, h, w).
+
+        Returns:
+            (B, 4, 4h, 4w) logits and (B, 4) estimates of IoU.
+        """
+        rows, _, height, width = dense_prompt_embeddings.shape
+        features, detail = image_embeddings[:, :WIDTH], image_embeddings[:, WIDTH:]
+        outputs = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
+        tokens = torch.cat([outputs.expand(rows, -1, -1), sparse_prompt_embeddings], dim=1)
+        tokens, cells = self.transformer(
+            features + dense_prompt_embeddings, image_pe.expand(rows, -1, -1, -1), tokens
+        )
+        first, norm, act1, second, act2 = self.output_upscaling
+        grid = cells.mT.reshape(rows, WIDTH, height, width)
+        shown = self.detail(F.pixel_shuffle(detail, STRIDE // 2).movedim(1, -1)).movedim(-1, 1)
+        fine = act2(second(act1(norm(first(grid)))) + shown)
+        kernels = torch.stack(
+            [mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
+        )
+        masks = torch.einsum("bmc,bchw->bmhw", kernels, fine)
+        return masks, self.iou_prediction_head(tokens[:, 0])
+
+
+def detail_of_cells(detail: torch.Tensor) -> torch.Tensor:
+    """Bring the encoder's last channels into the order in which cells are upscaled.
+
+    Args:
+        detail: (B, 16 * DETAIL, h, w).
+
+    Returns:
+        (B, 16 h w, DETAIL): cells by row, then the quarters of a cell, then theirs.
+    """
+    rows, _, height, width = detail.shape
+    # (channel, half row, quarter row, half column, quarter column) lie in a cell.
+    split = detail.view(rows, DETAIL, 2, 2, 2, 2, height, width)
+    return split.permute(0, 6, 7, 2, 4, 3, 5, 1).reshape(rows, -1, DETAIL)
+
+
+def build_sam_tiny() -> Sam:
+    """Build the embedded SAM without weights: 6 million parameters, 512-pixel square."""
+    return Sam(
+        image_encoder=TinyEncoder(),
+        prompt_encoder=TinyPromptEncoder(),
+        mask_decoder=TinyDecoder(),
+        pixel_mean=list(PIXEL_MEAN),
+        pixel_std=list(PIXEL_STD),
     )

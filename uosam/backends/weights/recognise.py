@@ -23,7 +23,7 @@ _MARKS = {
 """Other networks by names of tensors that only they have."""
 
 _OURS = {
-    "tiny": "image_encoder.stages.0.0.0.weight",
+    "tiny": "image_encoder.backbone.stem.0.weight",
     "vit_t": "image_encoder.patch_embed.seq.0.c.weight",
 }
 _WIDTHS = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}

@@ -9,14 +9,13 @@ takes fewer steps to the same result, and that hopeless masks are dropped before
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import torch
-from segment_anything.build_sam import build_sam_vit_b, build_sam_vit_h, build_sam_vit_l
 
 from uosam.backends import BackendOptions
 from uosam.backends.batching import (
@@ -38,26 +37,12 @@ from uosam.backends.device import choose_device, out_of_memory, too_large
 from uosam.backends.models import MODELS
 from uosam.backends.sam.absorbed import AbsorbedDecoder
 from uosam.backends.sam.absorbed_cells import Picture
+from uosam.backends.sam.builders import BUILDERS, normalise
 from uosam.backends.sam.encoders import speed_up
 from uosam.backends.sam.input import SamInput
-from uosam.backends.sam.lite0 import PIXEL_MEAN, PIXEL_STD
-from uosam.backends.sam.tiny import build_sam_tiny
-from uosam.backends.sam.tiny_vit import build_sam_vit_t
 from uosam.backends.weights.checkpoints import find_checkpoint, load_weights, read_state_dict
 from uosam.errors import unknown
 from uosam.structures import Embedding, Image, Prompts, Proposals
-
-_PIXEL_MEAN = (123.675, 116.28, 103.53)
-_PIXEL_STD = (58.395, 57.12, 57.375)
-_PIXELS = {"tiny": (PIXEL_MEAN, PIXEL_STD)}  # all others have those of the segment-anything package
-
-BUILDERS: dict[str, Callable[[], Any]] = {
-    "tiny": build_sam_tiny,
-    "vit_t": build_sam_vit_t,
-    "vit_b": build_sam_vit_b,
-    "vit_l": build_sam_vit_l,
-    "vit_h": build_sam_vit_h,
-}
 
 
 def load(options: BackendOptions) -> SamBackend:
@@ -75,10 +60,7 @@ def load(options: BackendOptions) -> SamBackend:
     with torch.device("meta"):
         sam = BUILDERS[options.name]()
     load_weights(sam, read_state_dict(path, options.name), path, options.name)
-    # The only tensors that are not in a file; on the meta device they have no values yet.
-    mean, deviation = _PIXELS.get(options.name, (_PIXEL_MEAN, _PIXEL_STD))
-    sam.pixel_mean = torch.tensor(mean).view(-1, 1, 1)
-    sam.pixel_std = torch.tensor(deviation).view(-1, 1, 1)
+    normalise(sam, options.name)
     sam.to(device).eval()
     speed_up(sam.image_encoder, device, compiled=options.compile)
     return SamBackend(

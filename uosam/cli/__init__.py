@@ -18,6 +18,7 @@ COMMANDS = (
     "run",
     "coarse",
     "refine",
+    "name",
     "eval",
     "bench",
     "ablate",

@@ -201,6 +201,7 @@ def test_building_the_command_line_imports_nothing_heavy() -> None:
         "bench",
         "ablate",
         "data check",
+        "depth view",
         "models",
         "config",
     ],

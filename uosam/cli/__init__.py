@@ -24,6 +24,7 @@ COMMANDS = (
     "ablate",
     "submit",
     "train",
+    "depth",
     "data",
     "demo",
     "models",

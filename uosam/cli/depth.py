@@ -61,7 +61,7 @@ def estimate(
     """
     from uosam.cli.progress import show_progress
     from uosam.io.pairs import find_pictures
-    from uosam.runs.depth import estimate_folder
+    from uosam.runs.depth.files import estimate_folder
 
     with _stoppable(), show_progress(len(find_pictures(images)[0]), verb="estimating") as outcome:
         run = estimate_folder(
@@ -93,7 +93,7 @@ def render(
     """
     from uosam.cli.progress import show_progress
     from uosam.io.depth import DepthOptions
-    from uosam.runs.depth import find_depths, render_folder
+    from uosam.runs.depth.files import find_depths, render_folder
 
     options = DepthOptions(
         encoding=encoding,
@@ -154,7 +154,7 @@ def view(
     uosam depth view photo.jpg depth.npz scene.glb --scale 2 --mesh --film turn.gif
     """
     from uosam.errors import InputError
-    from uosam.runs.scene import ViewOptions, build_view, write_built
+    from uosam.runs.depth.scene import ViewOptions, build_view, write_built
 
     if len(paths) not in (3, 4):
         raise InputError(
@@ -216,8 +216,8 @@ def fuse(
     from uosam.errors import ConfigError, InputError
     from uosam.geometry.fusion import FusionOptions
     from uosam.io.atomic import write_atomic
-    from uosam.runs.fusion import SceneOptions, encode_frames, fuse_scene
-    from uosam.runs.scene import write_built
+    from uosam.runs.depth.fusion import SceneOptions, encode_frames, fuse_scene
+    from uosam.runs.depth.scene import write_built
 
     options = SceneOptions(
         encoding=encoding,

@@ -20,7 +20,7 @@ from uosam.io.depth import find_depth, read_camera, read_depth, read_matrix
 from uosam.io.images import check_same_size, read_image
 from uosam.io.pairs import find_pairs
 from uosam.report.scene import View
-from uosam.runs.scene import GRAIN, Built, check_centre
+from uosam.runs.depth.scene import GRAIN, Built, check_centre
 from uosam.runs.task import explain
 
 _CAMERAS = ("intrinsic_depth.txt", "intrinsics.txt", "intrinsic.txt", "intrinsic_color.txt")

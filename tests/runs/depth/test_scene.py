@@ -14,7 +14,7 @@ import trimesh
 
 from tests.depth_scene import HW, K, write_scene
 from uosam.errors import ConfigError, InputError
-from uosam.runs.scene import Built, ViewOptions, build_view, write_built
+from uosam.runs.depth.scene import Built, ViewOptions, build_view, write_built
 
 
 @pytest.fixture

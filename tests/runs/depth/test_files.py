@@ -14,7 +14,7 @@ from uosam.errors import BackendError, ConfigError, InputError
 from uosam.geometry.depth_map import DepthMap
 from uosam.geometry.render import render
 from uosam.io.depth import DepthOptions, read_depth
-from uosam.runs.depth import encode_depth, estimate_folder, render_folder
+from uosam.runs.depth.files import encode_depth, estimate_folder, render_folder
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 from tests.depth_scene import HW, look, write_scene
 from uosam.errors import InputError
-from uosam.runs.fusion import SceneOptions, encode_frames, fuse_scene
+from uosam.runs.depth.fusion import SceneOptions, encode_frames, fuse_scene
 
 OPTIONS = SceneOptions()
 

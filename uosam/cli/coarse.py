@@ -15,7 +15,7 @@ def command(
         str | None,
         typer.Option(
             help="cause, hp, imagenet, kmeans, maskcontrast, maskcontrast-linear, pass, picie, "
-            "smooseg, stego, or module:function.",
+            "segmentor, smooseg, stego, or module:function.",
             show_default=False,
         ),
     ] = None,

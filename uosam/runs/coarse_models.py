@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import uosam
+from uosam.backends.weights.checkpoints import folder_digest
 from uosam.datasets.vocabulary import has_background
 from uosam.errors import ConfigError, InputError
 from uosam.lookup import lookup
@@ -82,6 +83,9 @@ MODELS = {
     ),
     "pass": UssModel(load="uosam.baselines.pass_:load", background=0, codec="luss"),
     "picie": UssModel(load="uosam.baselines.picie:load", background=None),
+    "segmentor": UssModel(
+        load="uosam.backends.text.segmentor:load", background=None, clusters=False
+    ),
     "smooseg": UssModel(load="uosam.baselines.smooseg:load", background=None),
     "stego": UssModel(load="uosam.baselines.stego:load", background=None),
 }
@@ -145,13 +149,16 @@ def make_header(options: CoarseOptions, samples: Sequence[Sample]) -> Row:
 
     Raises:
         InputError: the checkpoint cannot be read.
-        BackendError: the package that brings the weights is missing.
+        BackendError: the package that brings the weights is missing, or a folder has none.
     """
     try:
         path: str | Path | None = options.checkpoint
         if path is None and (packaged := describe_model(options.model).packaged):
             path = lookup("weights", packaged, {})()
-        weights = "none" if path is None else file_digest(Path(path))
+        if path is not None and Path(path).is_dir():
+            weights = folder_digest(Path(path))
+        else:
+            weights = "none" if path is None else file_digest(Path(path))
     except OSError as error:
         raise InputError(
             f"{options.checkpoint}: checkpoint cannot be read ({error.strerror}); "

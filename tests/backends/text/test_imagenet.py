@@ -45,14 +45,15 @@ def test_a_cat_is_a_cat_in_every_view(model: ImageNetText) -> None:
         similar = similarities(rows, words.texts, words.owner, exclusive=True)
         found = probabilities(similar, np.zeros(len(rows), int), scale=model.scale)
         assert words.names[int(found[0].argmax())] == "cat"
-        np.testing.assert_allclose(np.exp(rows).sum(axis=1), 1, atol=0.35)
+        np.testing.assert_allclose(np.exp(rows).sum(axis=1), 1, atol=1e-4)
 
 
-def test_a_mirror_image_is_the_same(model: ImageNetText) -> None:
+def test_pictures_of_any_size_are_brought_to_squares(model: ImageNetText) -> None:
     image = read_image(examples_folder() / "images/coffee.jpg")
-    mirrored = np.ascontiguousarray(image[:, ::-1])
-    rows = model.embed_images([image, mirrored])
-    np.testing.assert_allclose(rows[0], rows[1], atol=0.35)
+    names = list(synset_names().values())
+    for shape in (slice(None), slice(None, None, 4)):
+        [row] = model.embed_images([np.ascontiguousarray(image[shape, shape])])
+        assert names[int(row.argmax())] in ("espresso", "cup")
     assert model.embed_images([]).shape == (0, 1000)
 
 

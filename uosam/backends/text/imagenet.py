@@ -21,7 +21,7 @@ from uosam.structures import Floats, Image, Masks
 SIDE = 224
 """Pixels of the square that crops are brought to: what the network was trained at."""
 
-LONG_SIDE = 352
+LONG_SIDE = 512
 """Pixels of the long side of a picture whose feature map is pooled."""
 
 _LEAST = 1e-30
@@ -65,18 +65,16 @@ class ImageNetText:
     exclusive: bool = True
 
     def embed_images(self, images: Sequence[Image]) -> Floats:
-        """Return (N, 1000) log probabilities of pictures, the mean with their mirror images'.
+        """Return (N, 1000) log probabilities of pictures.
 
         Args:
             images: of any size, best square; they are resized to 224 x 224.
         """
-        squares = [_to_square(image) for image in images]
-        mirrored = [np.ascontiguousarray(square[:, ::-1]) for square in squares]
-        views = self.classifier.look([*squares, *mirrored])
-        if not views:
+        if not images:
             return np.zeros((0, len(self.synsets)), np.float32)
-        logs = np.log(np.maximum([view.probabilities for view in views], _LEAST))
-        return np.asarray(logs.reshape(2, len(images), -1).mean(axis=0), np.float32)
+        views = self.classifier.look([_to_square(image) for image in images])
+        found = np.stack([view.probabilities for view in views])
+        return np.asarray(np.log(np.maximum(found, _LEAST)), np.float32)
 
     def embed_regions(self, image: Image, masks: Masks) -> Floats:
         """Return (M, 1000) log probabilities of the mean feature under each (H, W) mask.

@@ -216,3 +216,31 @@ def sam3(folder: Path) -> Path:
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     transformers.Sam3Processor(images, tokenizer).save_pretrained(folder)
     return folder
+
+
+def depth_anything(folder: Path, kind: str = "relative") -> Path:
+    """Write a Depth Anything; "metric" ones estimate up to 20 m."""
+    torch.manual_seed(0)
+    backbone = transformers.Dinov2Config(
+        hidden_size=16,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        image_size=56,
+        patch_size=14,
+        out_indices=[1, 2, 3, 4],
+        reshape_hidden_states=False,
+    )
+    config = transformers.DepthAnythingConfig(
+        backbone_config=backbone,
+        reassemble_hidden_size=16,
+        neck_hidden_sizes=[8, 8, 8, 8],
+        fusion_hidden_size=8,
+        head_hidden_size=8,
+        depth_estimation_type=kind,
+        max_depth=20 if kind == "metric" else 1,
+    )
+    transformers.DepthAnythingForDepthEstimation(config).save_pretrained(folder)
+    transformers.DPTImageProcessor(
+        size={"height": 56, "width": 56}, keep_aspect_ratio=True, ensure_multiple_of=14
+    ).save_pretrained(folder)
+    return folder

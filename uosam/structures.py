@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -362,8 +362,8 @@ class ImageText(Protocol):
     Attributes:
         scale: what a similarity is multiplied with before the softmax over names.
         colour: RGB that means "nothing" to the model, for padding and for what is masked out.
-        exclusive: whether similarities are logarithms of probabilities of words that exclude each
-            other; those of a name with many words then add up, elsewhere the best word counts.
+        exclusive: whether its words are a closed list, the synsets of ImageNet, and similarities
+            are logarithms of their probabilities.
     """
 
     scale: float
@@ -376,6 +376,15 @@ class ImageText(Protocol):
 
     def embed_texts(self, words: Sequence[str]) -> Floats:
         """Return (W, D) embeddings of words or phrases, templates applied."""
+        ...
+
+
+@runtime_checkable
+class PoolingImageText(ImageText, Protocol):
+    """An image-text model that embeds regions of a picture without cutting them out."""
+
+    def embed_regions(self, image: Image, masks: Masks) -> Floats:
+        """Return (M, D) embeddings of (M, H, W) masks, from one look at the picture."""
         ...
 
 

@@ -9,7 +9,8 @@ from PIL import Image
 from torchvision.models import resnet18
 from typer.testing import CliRunner
 
-from tests import coarse_models
+from tests import coarse_models, tiny_folders
+from uosam.backends.weights.checkpoints import folder_digest
 from uosam.cli import build_app
 from uosam.errors import ConfigError, InputError
 from uosam.io.codecs import read_labels
@@ -301,3 +302,29 @@ def test_stopping_says_how_to_go_on(images, checkpoint, tmp_path, monkeypatch):
     result = CliRunner().invoke(build_app(), arguments)
     assert result.exit_code == 130
     assert "the same command goes on from here" in result.output
+
+
+def test_a_segmentor_of_transformers_labels_a_folder(images, tmp_path):
+    folder = tiny_folders.segformer(tmp_path / "segformer")
+    arguments = ["coarse", str(images), str(tmp_path / "out"), "--model", "segmentor"]
+    result = CliRunner().invoke(
+        build_app(),
+        [
+            *arguments,
+            "--checkpoint",
+            str(folder),
+            "--device",
+            "cpu",
+            "--scores",
+            str(tmp_path / "s"),
+        ],
+        catch_exceptions=False,
+    )
+    assert result.exit_code == 0, result.output
+    assert "--background none" in result.output
+    scores = np.load(tmp_path / "s/a/one.npy")
+    assert scores.shape == (5, 20, 30)
+    labels = read_labels(tmp_path / "out/a/one.png").labels
+    np.testing.assert_array_equal(scores.argmax(0), labels)
+    header = json.loads((tmp_path / "out/manifest.jsonl").read_text().splitlines()[0])
+    assert header["weights"] == folder_digest(folder)

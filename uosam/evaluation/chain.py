@@ -102,7 +102,8 @@ def load_run(source: str | Path | None = None, overrides: Sequence[str] = ()) ->
             "a run must have a USS model, got none; give --model NAME, or coarse.model in the file"
         )
     soft = known.pop("soft", False)
-    implied: int | Literal["none"] | None = describe_model(known["model"]).background
+    settings = {key: _plain(value) for key, value in coarse.items() if key not in _COARSE}
+    implied: int | Literal["none"] | None = describe_model(known["model"], settings).background
     implied = "none" if implied is None else implied
     config = build_config(
         {**changes, "labels": {"background": implied, **changes.get("labels", {})}}
@@ -111,7 +112,6 @@ def load_run(source: str | Path | None = None, overrides: Sequence[str] = ()) ->
     if chosen.protocol == "plain" and chosen.background is None:
         background = config.labels.background
         chosen = replace(chosen, background=None if background == "default" else background)
-    settings = {key: _plain(value) for key, value in coarse.items() if key not in _COARSE}
     options = CoarseOptions(**known, settings=settings, overwrite=config.engine.overwrite)
     return RunOptions(coarse=options, soft=soft, config=config, evaluate=chosen)
 

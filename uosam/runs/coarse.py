@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -108,7 +108,9 @@ class CoarseTask(Task):
     def encode(self, sample: Sample, read: Image, result: Labelled) -> Encoded:
         """Encode mask and scores."""
         return Encoded(
-            data=encode_coarse(result.labels, len(result.scores), self.options.model),
+            data=encode_coarse(
+                result.labels, len(result.scores), self.options.model, self.options.settings
+            ),
             extras={
                 path: _encode_scores(result.scores, result.labels, self.options)
                 for path in self.extras(sample)
@@ -118,15 +120,18 @@ class CoarseTask(Task):
         )
 
 
-def encode_coarse(labels: LabelMap, classes: int, model: str) -> bytes:
+def encode_coarse(
+    labels: LabelMap, classes: int, model: str, settings: Mapping[str, Any] | None = None
+) -> bytes:
     """Return the PNG of a label map in the encoding that the model's community uses.
 
     Args:
         labels: (H, W) ids.
         classes: how many channels the scores have; grey ids of more than 255 take 16 bits.
         model: key of ``MODELS``; others are written as grey ids.
+        settings: of the model.
     """
-    facts = describe_model(model)
+    facts = describe_model(model, settings)
     codec = facts.codec
     if codec == "index8" and classes > 255:  # 255 would be read as "ignore"
         codec = "index16"

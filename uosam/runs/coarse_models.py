@@ -9,11 +9,13 @@ import hashlib
 import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import uosam
+from uosam.backends.weights.checkpoints import folder_digest
+from uosam.datasets.vocabulary import has_background
 from uosam.errors import ConfigError, InputError
 from uosam.lookup import lookup
 from uosam.runs.manifest import Row, file_digest
@@ -54,17 +56,26 @@ class UssModel:
         background: id that is no object, or None where every id is a class.
         codec: encoding in which its community writes masks.
         clusters: whether its ids are clusters, of which nobody has said which class they are.
+        packaged: ``module:function`` that finds the weights which an installed package brings, for
+            a run without a checkpoint; "" if there are none.
     """
 
     load: str
     background: int | None
     codec: str = "index8"
     clusters: bool = True
+    packaged: str = ""
 
 
 MODELS = {
     "cause": UssModel(load="uosam.baselines.cause:load", background=None),
     "hp": UssModel(load="uosam.baselines.hp:load", background=None),
+    "imagenet": UssModel(
+        load="uosam.baselines.imagenet:load",
+        background=0,
+        clusters=False,
+        packaged="uosam.backends.imagenet.weights:find_weights",
+    ),
     "kmeans": UssModel(load="uosam.baselines.kmeans:load", background=None),
     "maskcontrast": UssModel(load="uosam.baselines.maskcontrast:load_fitted", background=0),
     "maskcontrast-linear": UssModel(
@@ -72,6 +83,9 @@ MODELS = {
     ),
     "pass": UssModel(load="uosam.baselines.pass_:load", background=0, codec="luss"),
     "picie": UssModel(load="uosam.baselines.picie:load", background=None),
+    "segmentor": UssModel(
+        load="uosam.backends.text.segmentor:load", background=None, clusters=False
+    ),
     "smooseg": UssModel(load="uosam.baselines.smooseg:load", background=None),
     "stego": UssModel(load="uosam.baselines.stego:load", background=None),
 }
@@ -80,13 +94,23 @@ REFERENCES = {name: model.load for name, model in MODELS.items()}
 """Name to ``module:function``, for ``lookup``."""
 
 
-def describe_model(name: str) -> UssModel:
+def describe_model(name: str, settings: Mapping[str, Any] | None = None) -> UssModel:
     """Return the facts of a key of ``MODELS``; another name is code that writes grey ids, 0 none.
+
+    Args:
+        name: key, or ``module:function``.
+        settings: of the model; a vocabulary decides whether there is a background.
 
     >>> describe_model("stego").background is None, describe_model("mylab.net:load").background
     (True, 0)
+    >>> describe_model("imagenet", {"vocabulary": "cocostuff"}).background is None
+    True
     """
-    return MODELS.get(name, UssModel(load=name, background=0, clusters=False))
+    facts = MODELS.get(name, UssModel(load=name, background=0, clusters=False))
+    vocabulary = (settings or {}).get("vocabulary")
+    if name == "imagenet" and vocabulary is not None and not has_background(vocabulary):
+        return replace(facts, background=None)
+    return facts
 
 
 def find_model(options: CoarseOptions, samples: Sequence[Sample]) -> Callable[[], Model]:
@@ -125,10 +149,16 @@ def make_header(options: CoarseOptions, samples: Sequence[Sample]) -> Row:
 
     Raises:
         InputError: the checkpoint cannot be read.
+        BackendError: the package that brings the weights is missing, or a folder has none.
     """
     try:
-        path = options.checkpoint
-        weights = "none" if path is None else file_digest(Path(path))
+        path: str | Path | None = options.checkpoint
+        if path is None and (packaged := describe_model(options.model).packaged):
+            path = lookup("weights", packaged, {})()
+        if path is not None and Path(path).is_dir():
+            weights = folder_digest(Path(path))
+        else:
+            weights = "none" if path is None else file_digest(Path(path))
     except OSError as error:
         raise InputError(
             f"{options.checkpoint}: checkpoint cannot be read ({error.strerror}); "

@@ -44,6 +44,7 @@ class GlobalRegionOptions:
         min_stability: least stability of a proposal, in [0, 1].
         max_overlap: of two proposals whose IoU is above this, only the better scored votes.
         min_area: smallest proposal, as a share of the picture.
+        min_pixels: smallest proposal in pixels, for published floors; the larger floor counts.
         min_purity: least share of the winning label inside a proposal, in [0, 1]; 0.5 leaves
             proposals across several objects out.
         levels: levels of granularity that the points ask for, 1 whole to 6 smallest part, rising;
@@ -60,6 +61,7 @@ class GlobalRegionOptions:
     min_stability: float = 0.92
     max_overlap: float = 0.7
     min_area: float = 0.0005
+    min_pixels: int = 0
     min_purity: float = 0.75
     levels: tuple[int, ...] = ()
     background_votes: bool = True
@@ -74,8 +76,11 @@ class GlobalRegionOptions:
                 ``seeds``, ``picture`` or ``uncovered`` is unknown.
         """
         check_levels(self.levels, "global_region.levels")
-        if self.grid < 0:
-            raise ConfigError(f"global_region.grid must be at least 0, got {self.grid}")
+        for name in ("grid", "min_pixels"):
+            if getattr(self, name) < 0:
+                raise ConfigError(
+                    f"global_region.{name} must be at least 0, got {getattr(self, name)}"
+                )
         if self.seeds not in ("grid", "band"):
             raise ConfigError(f"global_region.seeds must be grid or band, got {self.seeds!r}")
         if self.picture not in PICTURES:
@@ -103,12 +108,13 @@ def search(
         options: thresholds.
         holes: (H, W) of a guide, or None.
     """
+    height, width = embedding.image_hw
     return Search(
         embedding=embedding,
         backend=backend,
         min_score=options.min_score,
         min_stability=options.min_stability,
-        min_area=options.min_area,
+        min_area=max(options.min_area, options.min_pixels / (height * width)),
         levels=options.levels,
         holes=holes,
     )

@@ -8,15 +8,13 @@ import pytest
 import torch
 from PIL import Image
 from typer.testing import CliRunner
-from uosam.runs.coarse_task import CoarseOptions
 
 from tests.hostile_files import RAN, program, two_directories
 from uosam.backends.weights.archive import ArchiveError, read_archive
 from uosam.backends.weights.restricted_pickle import read_checkpoint
 from uosam.cli import build_app
 from uosam.errors import BackendError
-from uosam.runs.coarse import find_model
-from uosam.runs.coarse_models import MODELS
+from uosam.runs.coarse_models import MODELS, CoarseOptions, find_model
 from uosam.structures import Sample
 
 

@@ -19,6 +19,7 @@ COMMANDS = (
     "coarse",
     "refine",
     "name",
+    "proposals",
     "eval",
     "bench",
     "ablate",

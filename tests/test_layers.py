@@ -195,6 +195,7 @@ def test_building_the_command_line_imports_nothing_heavy() -> None:
         "run",
         "coarse",
         "refine",
+        "proposals",
         "name",
         "demo",
         "eval",

@@ -54,8 +54,8 @@ def test_records_map_and_picture(photos: Path, tmp_path: Path, scene: Scene) -> 
             for record in records
         )
         assert best > 0.8
-        drawn = Image.open(out / "overlay" / f"{name}.jpg")
-        assert drawn.width > 3 * 96
+        with Image.open(out / "overlay" / f"{name}.jpg") as drawn:
+            assert drawn.width > 3 * 96
     keys = json.loads((out / "a.json").read_text())["annotations"][0].keys()
     assert {"segmentation", "area", "bbox", "predicted_iou", "point_coords"} <= keys
     assert {"stability_score", "crop_box", "level"} <= keys

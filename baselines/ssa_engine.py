@@ -25,7 +25,7 @@ from uosam.errors import InputError
 from uosam.labels import box, check_label_map
 from uosam.regions.crops import cut, pad_square, ssa_box
 from uosam.regions.naming import similarities
-from uosam.runs.names import Words, ask_for
+from uosam.runs.naming.vote import Words, ask_for
 from uosam.stages.global_region import propose
 from uosam.stages.proposals import grid_points
 from uosam.structures import Backend, Floats, Image, ImageText, LabelMap, Mask, Masks

@@ -7,6 +7,7 @@ a question (SmolVLM, Qwen-VL and whatever else has a chat template).
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -160,9 +161,12 @@ class CropCaptioner:
     def _ask(self, image: Image, masks: Masks, rows: NDArray[np.int64]) -> list[Caption]:
         inputs = self._inputs(image, masks[rows])
         dtype = next(self.network.parameters()).dtype
+        # Tokenizers of older versions add segment ids that not every model takes.
+        takes = inspect.signature(self.network.forward).parameters
         moved = {
             key: value.to(self.device, dtype if value.is_floating_point() else value.dtype)
             for key, value in inputs.items()
+            if key != "token_type_ids" or key in takes
         }
         given = moved.get("input_ids")
         encodes = bool(self.network.config.is_encoder_decoder)

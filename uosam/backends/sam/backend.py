@@ -3,8 +3,8 @@
 One class serves every encoder, for all of them are a ``segment_anything.modeling.Sam``: an image
 encoder, the prompt encoder and the two-way mask decoder of Kirillov et al., "Segment Anything",
 2023 (sections 3 and A). The networks are the segment-anything package's own; what is added here is
-that an embedding is a value, that prompts of many objects are decoded together, that the decoder
-takes fewer steps to the same result, and that hopeless masks are dropped before they are enlarged.
+that an embedding is a value, that prompts of many objects are decoded together and in fewer steps,
+and that hopeless masks are dropped before they are enlarged.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from segment_anything.build_sam import build_sam_vit_b, build_sam_vit_h, build_sam_vit_l
 
-from uosam.backends import BackendOptions
+from uosam.backends import BackendOptions, checks
 from uosam.backends.batching import (
     Part,
     by_area,
@@ -27,29 +27,18 @@ from uosam.backends.batching import (
     enlarge_padded,
     keep_and_enlarge,
 )
-from uosam.backends.checks import (
-    check_image,
-    check_levels,
-    check_mask_prompts,
-    check_state,
-    check_whole,
-)
 from uosam.backends.device import choose_device, out_of_memory, too_large
 from uosam.backends.models import MODELS
 from uosam.backends.sam.absorbed import AbsorbedDecoder
 from uosam.backends.sam.absorbed_cells import Picture
 from uosam.backends.sam.encoders import speed_up
 from uosam.backends.sam.input import SamInput
-from uosam.backends.sam.lite0 import PIXEL_MEAN, PIXEL_STD
+from uosam.backends.sam.pixels import set_pixels
 from uosam.backends.sam.tiny import build_sam_tiny
 from uosam.backends.sam.tiny_vit import build_sam_vit_t
 from uosam.backends.weights.checkpoints import find_checkpoint, load_weights, read_state_dict
 from uosam.errors import unknown
 from uosam.structures import Embedding, Image, Prompts, Proposals
-
-_PIXEL_MEAN = (123.675, 116.28, 103.53)
-_PIXEL_STD = (58.395, 57.12, 57.375)
-_PIXELS = {"tiny": (PIXEL_MEAN, PIXEL_STD)}  # all others have those of the segment-anything package
 
 BUILDERS: dict[str, Callable[[], Any]] = {
     "tiny": build_sam_tiny,
@@ -75,10 +64,7 @@ def load(options: BackendOptions) -> SamBackend:
     with torch.device("meta"):
         sam = BUILDERS[options.name]()
     load_weights(sam, read_state_dict(path, options.name), path, options.name)
-    # The only tensors that are not in a file; on the meta device they have no values yet.
-    mean, deviation = _PIXELS.get(options.name, (_PIXEL_MEAN, _PIXEL_STD))
-    sam.pixel_mean = torch.tensor(mean).view(-1, 1, 1)
-    sam.pixel_std = torch.tensor(deviation).view(-1, 1, 1)
+    set_pixels(sam, options.name)
     sam.to(device).eval()
     speed_up(sam.image_encoder, device, compiled=options.compile)
     return SamBackend(
@@ -136,7 +122,7 @@ class SamBackend:
             BackendError: the device has not enough memory for all of them.
         """
         for image in images:
-            check_image(image)
+            checks.check_image(image)
         try:
             with self._precision():
                 # Padding takes the channels out of their place, where convolutions want them.
@@ -193,8 +179,7 @@ class SamBackend:
         Raises:
             InputError: the embedding is of another backend, mask prompts do not have the size of
                 the logit grid, or a row asks nothing or for levels that the model lacks.
-            BackendError: the device has not enough memory for one prompt, or a row asks for the
-                whole object, which the model does not know.
+            BackendError: not enough memory for one prompt, or ``whole`` is not known to the model.
         """
         self._check(embedding, prompts)
         return decode_in_batches(
@@ -237,11 +222,11 @@ class SamBackend:
         )
 
     def _check(self, embedding: Embedding, prompts: Prompts) -> None:
-        check_state(embedding, Picture, "a SAM backend")
-        check_mask_prompts(prompts, embedding)
+        checks.check_state(embedding, Picture, "a SAM backend")
+        checks.check_mask_prompts(prompts, embedding)
         model = MODELS.get(self.name)
-        check_levels(prompts, self.name, model.levels if model else 0)
-        check_whole(prompts, self.name, answers=self.answers_whole)
+        checks.check_levels(prompts, self.name, model.levels if model else 0)
+        checks.check_whole(prompts, self.name, answers=self.answers_whole)
 
     def _decode_parts(
         self, parts: Sequence[Part], multimask: bool, min_score: float, min_stability: float
@@ -309,7 +294,7 @@ class SamBackend:
 
     @property
     def answers_whole(self) -> bool:
-        """Whether ``Prompts.whole`` is understood: of the models here ``tiny`` alone does."""
+        """Whether ``Prompts.whole`` is understood; only ``tiny`` does."""
         return hasattr(self.sam.prompt_encoder, "whole")
 
     def _precision(self) -> AbstractContextManager[object]:

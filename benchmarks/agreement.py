@@ -23,7 +23,7 @@ from segment_anything.utils.amg import calculate_stability_score
 from benchmarks.accuracy import SETS, data, read_set
 from benchmarks.speed import facts, store
 from uosam.backends import BackendOptions, load_backend, weights_digest
-from uosam.backends.sam.backend import BUILDERS
+from uosam.backends.sam.builders import BUILDERS
 from uosam.backends.weights.checkpoints import find_checkpoint, load_weights, read_state_dict
 from uosam.config import Config, load_config
 from uosam.errors import UosamError

@@ -23,7 +23,7 @@ import torch
 from benchmarks.speed import facts, store
 from uosam.backends.batching import enlarge_padded
 from uosam.backends.sam.absorbed import AbsorbedDecoder
-from uosam.backends.sam.backend import BUILDERS
+from uosam.backends.sam.builders import BUILDERS
 from uosam.backends.sam.encoders import speed_up
 
 RESULTS = Path(__file__).parent / "results" / "decoder.jsonl"

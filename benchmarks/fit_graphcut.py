@@ -28,7 +28,7 @@ from uosam.backends.graphcut.quality import mask_evidence
 from uosam.backends.graphcut.regions import find_regions
 from uosam.labels import iou
 from uosam.structures import LOGIT_SCALE, Floats, Image, LabelMap
-from uosam.training.degradation import imitate_coarse
+from uosam.training.data.degradation import imitate_coarse
 
 OUT = Path(__file__).resolve().parent.parent / "uosam" / "backends" / "graphcut" / "graphcut.json"
 # (source folder, kind, noise of the imitated coarse masks: chosen so that their IoU is that of

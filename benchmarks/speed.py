@@ -24,7 +24,7 @@ import scipy
 import uosam
 from benchmarks.speed_evaluation import evaluation
 from benchmarks.speed_pipeline import ALL, pipeline
-from uosam.backends.sam.backend import BUILDERS
+from uosam.backends.sam.builders import BUILDERS
 
 RESULTS = Path(__file__).parent / "results" / "speed.jsonl"
 

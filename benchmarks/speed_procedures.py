@@ -23,10 +23,10 @@ from uosam.baselines.proposal_vote import refine_proposal_vote
 from uosam.baselines.samrefiner import refine_samrefiner
 
 from uosam.backends import BackendOptions, load_backend
-from uosam.backends.sam.backend import BUILDERS, SamBackend, load
+from uosam.backends.sam.backend import SamBackend, load
+from uosam.backends.sam.builders import BUILDERS
 from uosam.bench.cell import peak_memory
-from uosam.config import load_config
-from uosam.evaluation.demo import examples_folder
+from uosam.config import examples_folder, load_config
 from uosam.io.codecs import encode_labels, read_labels
 from uosam.io.images import read_image
 from uosam.pipeline import refine

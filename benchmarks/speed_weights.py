@@ -20,7 +20,8 @@ from typing import Any
 import torch
 
 from uosam.backends.batching import stability
-from uosam.backends.sam.backend import BUILDERS, SamBackend
+from uosam.backends.sam.backend import SamBackend
+from uosam.backends.sam.builders import BUILDERS
 from uosam.stages.global_region import GlobalRegionOptions
 from uosam.stages.proposals import grid_points
 from uosam.structures import Image

@@ -16,7 +16,7 @@ from skimage.draw import polygon2mask
 
 from uosam.io.codecs import write_labels
 from uosam.structures import IGNORE, LabelMap, LabelSpec
-from uosam.training.degradation import imitate_coarse
+from uosam.training.data.degradation import imitate_coarse
 
 HERE = Path(__file__).parent
 SEED = 2026

@@ -12,6 +12,8 @@ import pytest
 
 from uosam.structures import Image, LabelMap
 
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when the library is first imported, inside the tests
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Scene:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from examples.make_ground_truth import main as make_ground_truth
-from uosam.evaluation.demo import examples_folder
+from uosam.config import examples_folder
 from uosam.io.codecs import read_labels
 from uosam.io.images import read_image
 from uosam.io.pairs import find_pairs

@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from uosam.api.names import name as name
     from uosam.api.refiner import Refiner as Refiner
     from uosam.api.refiner import refine as refine
     from uosam.api.scores import Scores as Scores
@@ -21,6 +22,7 @@ _HOMES = {
     "Refiner": "uosam.api.refiner",
     "Scores": "uosam.api.scores",
     "evaluate": "uosam.api.scores",
+    "name": "uosam.api.names",
     "refine": "uosam.api.refiner",
 }
 """What the package offers and where it is written; imported when it is first asked for, so that

@@ -14,8 +14,9 @@ import uosam
 from uosam.backends import BackendOptions
 from uosam.backends.models import MODELS, with_levels
 from uosam.coerce import Text, convert
-from uosam.errors import ConfigError, unknown
+from uosam.errors import ConfigError, InputError, unknown
 from uosam.io.codecs import LabelOptions
+from uosam.io.depth import DepthOptions
 from uosam.pipeline import RefineOptions
 
 
@@ -76,6 +77,7 @@ class Config:
     backend: BackendOptions = field(default_factory=BackendOptions)
     refine: RefineOptions = field(default_factory=RefineOptions)
     labels: LabelOptions = field(default_factory=LabelOptions)
+    depth: DepthOptions = field(default_factory=DepthOptions)
     engine: EngineOptions = field(default_factory=EngineOptions)
 
     def __post_init__(self) -> None:
@@ -91,7 +93,8 @@ class Config:
         """Return the options objects by section name, the stages flat among them."""
         stages = {f.name: getattr(self.refine, f.name) for f in fields(self.refine)}
         stages = {name: options for name, options in stages.items() if is_dataclass(options)}
-        return {"backend": self.backend, **stages, "labels": self.labels, "engine": self.engine}
+        others = {"labels": self.labels, "depth": self.depth, "engine": self.engine}
+        return {"backend": self.backend, **stages, **others}
 
 
 def refuse_levels(name: str, levels: Sequence[int], section: str) -> None:
@@ -129,7 +132,7 @@ def read_changes(source: str | Path | None, overrides: Sequence[str]) -> dict[st
     Raises:
         ConfigError: no such file or name, no YAML, or an override of another form.
     """
-    changes = _read_yaml(find_config(source)) if source else {}
+    changes = _read_yaml(find_config(source, "settings")) if source else {}
     for text in overrides:
         section, key, value = _split(text)
         changes.setdefault(section, {})[key] = value
@@ -170,8 +173,28 @@ def config_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "configs"
 
 
-def find_config(source: str | Path) -> Path:
+def examples_folder() -> Path:
+    """Return the folder of the examples: in the wheel, or at the top of a checkout.
+
+    Raises:
+        InputError: it is in neither place.
+    """
+    package = Path(uosam.__file__).parent
+    for folder in (package / "examples", package.parent / "examples"):
+        if (folder / "images").is_dir():
+            return folder
+    raise InputError(
+        f"expected the example pictures in {package / 'examples'}, found none; "
+        "install uosam again, or run it from a checkout of the repository"
+    )
+
+
+def find_config(source: str | Path, kind: Literal["settings", "bench", "ablate"]) -> Path:
     """Resolve a path, or the name of a packaged file without ``.yaml``.
+
+    Args:
+        source: path or name.
+        kind: settings of a run, or the plans of one of the commands; only these are looked through.
 
     Raises:
         ConfigError: neither is there.
@@ -179,12 +202,14 @@ def find_config(source: str | Path) -> Path:
     path = Path(source)
     if path.is_file():
         return path
-    packaged = {file.stem: file for file in config_folder().rglob("*.yaml")}
+    folder = config_folder()
+    folder = folder if kind == "settings" else folder / kind
+    packaged = {file.stem: file for file in folder.glob("*.yaml")}
     if str(source) in packaged:
         return packaged[str(source)]
     if path.suffix in (".yaml", ".yml"):
         raise ConfigError(f"config file {source} does not exist; check the path")
-    raise unknown("config", str(source), packaged)
+    raise unknown("config" if kind == "settings" else f"plan of {kind}", str(source), packaged)
 
 
 def _read_yaml(path: Path) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ from time import perf_counter
 import numpy as np
 
 from uosam.labels import check_label_map
-from uosam.stages.global_region import GlobalRegionOptions, refine_global
+from uosam.stages.global_region import GlobalRegionOptions, check_guide, refine_global
 from uosam.stages.local_region import LocalRegionOptions, refine_local
 from uosam.stages.prompts import PromptOptions, make_prompts
 from uosam.structures import (
@@ -18,6 +18,7 @@ from uosam.structures import (
     Backend,
     Decision,
     Floats,
+    Guide,
     Image,
     LabelMap,
     LabelSpec,
@@ -51,6 +52,7 @@ def refine(
     *,
     background: int | None = 0,
     scores: Floats | None = None,
+    guide: Guide | Image | None = None,
 ) -> Refinement:
     """Sharpen one coarse label map.
 
@@ -61,11 +63,18 @@ def refine(
         options: of the three stages.
         background: id that is no object, or None where every id is a class (STEGO-style maps).
         scores: (C, h, w) class probabilities behind ``coarse``, channel = id; any resolution.
+        guide: a second picture of the view, (H, W, 3) RGB such as rendered depth, in which the
+            global stage looks for proposals (``global_region.picture``).
 
     Raises:
-        InputError: ``coarse`` is not int32 (H, W) or differs in size from ``image``.
+        InputError: ``coarse`` is not int32 (H, W), or it or the guide differs in size from
+            ``image``.
+        ConfigError: there is a guide and the global stage is left out, or asked for and missing.
     """
-    check_label_map(coarse, (image.shape[0], image.shape[1]))
+    image_hw = image.shape[0], image.shape[1]
+    check_label_map(coarse, image_hw)
+    guide = Guide(image=guide) if isinstance(guide, np.ndarray) else guide
+    check_guide(guide, image_hw, options.global_region)
     seconds: dict[str, float] = {}
     with _timed(seconds, "embed"):
         embedding = backend.embed(image)
@@ -94,7 +103,7 @@ def refine(
         current, scores = local.labels, None  # the scores are of the first map
     with _timed(seconds, "global_region"):
         labels = refine_global(
-            current, embedding, backend, options.global_region, background=background
+            current, embedding, backend, options.global_region, background=background, guide=guide
         )
     return Refinement(
         labels=labels,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -240,6 +240,20 @@ class Decision:
     round: int = 1
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Guide:
+    """A second picture of the same view, such as rendered depth: where proposals are found.
+
+    Attributes:
+        image: (H, W, 3) RGB, of the size of the photograph.
+        holes: (H, W) where the picture was made up, as nothing was measured there; a proposal that
+            lies in holes by more than half does not count. None where there are none.
+    """
+
+    image: Image
+    holes: Mask | None = None
+
+
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Refinement:
     """The result of refining one picture; it draws, shows and saves itself.
@@ -348,8 +362,8 @@ class ImageText(Protocol):
     Attributes:
         scale: what a similarity is multiplied with before the softmax over names.
         colour: RGB that means "nothing" to the model, for padding and for what is masked out.
-        exclusive: whether similarities are logarithms of probabilities of words that exclude each
-            other; those of a name with many words then add up, elsewhere the best word counts.
+        exclusive: whether its words are a closed list, the synsets of ImageNet, and similarities
+            are logarithms of their probabilities.
     """
 
     scale: float
@@ -362,6 +376,15 @@ class ImageText(Protocol):
 
     def embed_texts(self, words: Sequence[str]) -> Floats:
         """Return (W, D) embeddings of words or phrases, templates applied."""
+        ...
+
+
+@runtime_checkable
+class PoolingImageText(ImageText, Protocol):
+    """An image-text model that embeds regions of a picture without cutting them out."""
+
+    def embed_regions(self, image: Image, masks: Masks) -> Floats:
+        """Return (M, D) embeddings of (M, H, W) masks, from one look at the picture."""
         ...
 
 

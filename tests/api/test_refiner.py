@@ -21,7 +21,7 @@ from tests.conftest import Scene
 from uosam.config import Config, load_config
 from uosam.errors import ConfigError, InputError
 from uosam.io.codecs import read_labels
-from uosam.structures import IGNORE
+from uosam.structures import IGNORE, Guide
 
 mpl.use("Agg")
 
@@ -398,3 +398,28 @@ def test_the_package_is_imported_at_once() -> None:
     assert best < 0.1
     with pytest.raises(AttributeError, match="no attribute 'nosuch'"):
         uosam.nosuch  # noqa: B018
+
+
+def test_a_guide_is_where_proposals_are_found(scene: Scene) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, scene.image.shape).astype(np.uint8)
+    clean = np.array([[0, 0, 0], [90, 90, 90], [200, 200, 200]], np.uint8)[scene.target]
+    settings = {"grid": 8, "min_purity": 0.0, "protect": False}
+    refiner = uosam.Refiner("tests.fakes:load", global_region=settings, prompts={"min_area": 1.0})
+    alone = refiner(noise, scene.coarse)
+    for guide in (clean, clean / 255.0, Guide(image=clean)):
+        guided = refiner(noise, scene.coarse, guide=guide)
+        assert (guided.ids == scene.target).mean() > max(0.99, (alone.ids == scene.target).mean())
+    same = uosam.refine(
+        noise,
+        scene.coarse,
+        "tests.fakes:load",
+        guide=clean,
+        global_region=settings,
+        prompts={"min_area": 1.0},
+    )
+    assert np.array_equal(same.ids, guided.ids)
+
+
+def test_a_folder_of_depth_is_for_folders() -> None:
+    with pytest.raises(ConfigError, match="give the rendered depth as the guide"):
+        uosam.Refiner("tests.fakes:load", depth={"folder": "depth"})

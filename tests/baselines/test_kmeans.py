@@ -5,8 +5,9 @@ from uosam.baselines.kmeans import CELLS, _spread, cluster, load
 
 from uosam.errors import BackendError, ConfigError, InputError
 from uosam.io.codecs import read_labels
-from uosam.runs.coarse import find_pictures, label_folder
-from uosam.runs.coarse_task import CoarseOptions
+from uosam.io.pairs import find_pictures
+from uosam.runs.coarse import label_folder
+from uosam.runs.coarse_models import CoarseOptions
 
 BACKEND = "tests.coarse_models:backend"
 
@@ -34,7 +35,7 @@ def label(images, out, **settings):
 def test_clusters_follow_the_features_over_the_whole_set(images, tmp_path):
     saved = tmp_path / "centroids.npy"
     result = label(images, tmp_path / "out", classes=3, save=str(saved))
-    assert result.labelled == 6
+    assert result.status["labelled"] == 6
     assert list(result.failures) == ["bad"]
     centroids = np.load(saved)
     assert centroids.shape == (3, 3)
@@ -45,7 +46,7 @@ def test_clusters_follow_the_features_over_the_whole_set(images, tmp_path):
             middle = labels[:, 16 * stripe + 4 : 16 * stripe + 12]
             assert (middle == of_colour[(stripe + i) % 3].argmax()).all()
     again = label(images, tmp_path / "again", centroids=str(saved))
-    assert again.labelled == 6
+    assert again.status["labelled"] == 6
     for i in range(6):
         first, second = ((tmp_path / out / f"{i}.png").read_bytes() for out in ("out", "again"))
         assert first == second

@@ -245,7 +245,7 @@ def test_stopped_by_hand(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("uosam.runs.task.refine", interrupt)
+        patch.setattr("uosam.runs.refine.refine", interrupt)
         code, _, err = uosam_command("refine images masks out")
     assert (code, err) == (130, "stopped; the same command goes on from here\n")
     assert uosam_command("refine images masks out")[0] == 0

@@ -150,7 +150,7 @@ def test_masks_beside_the_data_set(tmp_path):
     assert found[0] == f"lindau/lindau_000001_000019: no mask in {masks}"
     assert found[1] == f"{masks}/stranger.png: belongs to no picture of the split"
     assert "must have the size of its picture 6 x 8 (H x W), got 6 x 9" in found[2]
-    with pytest.raises(InputError, match="expected a folder of masks, found none"):
+    with pytest.raises(InputError, match="none: expected a folder, but it does not exist"):
         check_data(root, masks=tmp_path / "none")
 
 

@@ -18,7 +18,7 @@ from uosam.evaluation import chain as module
 from uosam.evaluation.chain import dump_run, load_run, run_all
 from uosam.io.codecs import read_labels
 from uosam.io.soft import find_scores, read_scores
-from uosam.runs import task
+from uosam.runs import refine as task
 from uosam.runs.coarse_models import MODELS, describe_model
 
 FAKE = "backend.name=tests.fakes:load"
@@ -179,7 +179,7 @@ def test_a_bad_picture_is_named_and_nothing_is_scored(data):
     (data / "images/b.png").write_bytes(b"")
     result = run_all(data / "images", data / "out", options, target=data / "gt")
     assert result.failures.keys() == {"b"}
-    assert (result.coarse.labelled, result.refined.skipped) == (2, 2)
+    assert (result.coarse.status["labelled"], result.refined.skipped) == (2, 2)
     assert result.skipped == "nothing was scored, since 1 failed; mend them and run again"
     assert not (data / "out/evaluation.json").exists()
     assert not (data / "out/evaluation.md").exists()

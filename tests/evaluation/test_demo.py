@@ -14,9 +14,9 @@ import pytest
 import uosam
 import uosam.cli
 from tests.conftest import Scene
-from uosam.config import load_config
+from uosam.config import examples_folder, load_config
 from uosam.errors import ConfigError, InputError
-from uosam.evaluation.demo import examples_folder, run_demo
+from uosam.evaluation.demo import run_demo
 from uosam.io.codecs import read_labels
 from uosam.report.sheet import COLUMN, TITLES, Panels, encode_sheet
 

@@ -51,7 +51,7 @@ def test_a_turn_goes_there_and_back_in_two_colours() -> None:
         group=np.zeros(n, np.int32),
     )
     red = np.tile(np.array([[200, 0, 0]], np.uint8), (n, 1))
-    frames = list(turntable(cloud, [cloud.colour, red], (60, 80)))
+    frames = list(turntable(cloud, [cloud.colour, red], hw=(60, 80)))
     assert len(frames) == 2 * FRAMES + FADE
     there, back = frames[:FRAMES], frames[FRAMES + FADE :]
     assert all((a != b).any() for a, b in itertools.pairwise(there))
@@ -66,6 +66,20 @@ def test_a_turn_goes_there_and_back_in_two_colours() -> None:
         assert np.abs(shown - frame).max() <= 4
     assert film.size == (80, 60)
     assert film.info["duration"] == 40
+
+
+@pytest.mark.parametrize("z_up", [False, True])
+def test_the_middle_of_the_sweep_sees_what_the_eye_saw(z_up: bool) -> None:
+    # Before a camera at 0 that looks along z (or y, where z is up): red left, green right above.
+    seen = np.array([[-1.0, 0, 3], [1, 0, 3], [1, -0.8, 3], [-1, 0.8, 3.1]])
+    coord = seen[:, [0, 2, 1]] * [1, 1, -1] if z_up else seen
+    colour = np.array([[255, 0, 0], [0, 255, 0], [0, 255, 0], [255, 0, 0]], np.uint8)
+    none = np.full(4, -1, np.int32)
+    cloud = PointCloud(coord=coord, colour=colour, label=none, group=none, z_up=z_up)
+    frame = list(turntable(cloud, [colour], (0.0, 0.0, 0.0), (90, 120)))[FRAMES // 2]
+    red, green = (np.argwhere(frame[..., channel] < 200) for channel in (1, 0))
+    assert red[:, 1].max() < 60 < green[:, 1].min()
+    assert green[:, 0].min() < red[:, 0].min()
 
 
 def test_no_points_no_film() -> None:

@@ -64,13 +64,13 @@ def test_the_worked_example(shared: Path, debias: float, weight: str) -> None:
     assert {str(label): name.text for label, name in paired.items()} == expected["one_to_one"]
 
 
-def test_a_name_has_its_best_word_or_the_sum_of_its_words() -> None:
+def test_a_name_has_its_best_word_or_the_mean_of_its_words() -> None:
     images = np.log(np.array([[0.2, 0.3, 0.5]]))
     words = np.eye(3)
     best = np.exp(similarities(images, words, [0, 0, 1]))
     np.testing.assert_allclose(best, [[0.3, 0.5]])
-    added = np.exp(similarities(images, words, [0, 0, 1], exclusive=True))
-    np.testing.assert_allclose(added, [[0.5, 0.5]])
+    mean = np.exp(similarities(images, words, [0, 0, 1], exclusive=True))
+    np.testing.assert_allclose(mean, [[0.25, 0.5]])
 
 
 def test_of_equal_names_the_earlier_wins() -> None:
@@ -119,7 +119,7 @@ def test_regions_have_names_of_their_own() -> None:
     assert [name.text for name in names] == ["cat", UNKNOWN, "dog"]
     assert names[1].best[0][0] == "cat"
     [alone] = name_regions(np.ones((1, 1)), ["cat"], NamingOptions())
-    assert (alone.text, alone.margin, alone.runner_up) == (UNKNOWN, 0.0, "")
+    assert (alone.text, alone.margin, alone.runner_up) == ("cat", 1.0, "")
 
 
 def test_a_name_that_most_clusters_have_is_told() -> None:

@@ -9,14 +9,16 @@ from PIL import Image
 from torchvision.models import resnet18
 from typer.testing import CliRunner
 
-from tests import coarse_models
+from tests import coarse_models, tiny_folders
+from uosam.backends.weights.checkpoints import folder_digest
 from uosam.cli import build_app
 from uosam.errors import ConfigError, InputError
 from uosam.io.codecs import read_labels
 from uosam.io.images import read_image
-from uosam.runs import coarse
-from uosam.runs.coarse import find_pictures, label_folder
-from uosam.runs.coarse_task import CoarseOptions, encode_coarse
+from uosam.io.pairs import find_pictures
+from uosam.runs import coarse_models as table
+from uosam.runs.coarse import encode_coarse, label_folder
+from uosam.runs.coarse_models import CoarseOptions
 from uosam.structures import Sample
 
 
@@ -60,7 +62,7 @@ def run(images, out, chosen, **others):
 def test_every_picture_gets_a_mask_of_its_name(images, checkpoint, tmp_path):
     seen = []
     result = run(images, tmp_path / "out", options(checkpoint), on_outcome=seen.append)
-    assert (result.labelled, result.skipped, result.failures) == (3, 0, {})
+    assert (result.status["labelled"], result.skipped, result.failures) == (3, 0, {})
     assert [outcome.row["name"] for outcome in seen] == ["a/one", "a/two", "three"]
     score = coarse_models.load("")
     for name, file in (("a/one", "a/one.png"), ("a/two", "a/two.jpeg"), ("three", "three.bmp")):
@@ -87,6 +89,8 @@ def test_resumes_and_ends_with_the_same_bytes(images, checkpoint, tmp_path):
     files = sorted(path.relative_to(out) for path in out.rglob("*") if path.is_file())
     assert files == sorted(p.relative_to(whole) for p in whole.rglob("*") if p.is_file())
     for file in files:
+        if file.name == "summary.json":  # tells seconds
+            continue
         assert (out / file).read_bytes() == (whole / file).read_bytes()
     coarse_models.CALLS.clear()
     assert run(images, out, options(checkpoint)).skipped == 3
@@ -132,14 +136,14 @@ def test_bad_pictures_are_named_and_the_run_goes_on(images, checkpoint, tmp_path
     odd[0, 0] = 1, 2, 3
     Image.fromarray(odd).save(images / "odd.png")
     result = run(images, tmp_path / "out", options(checkpoint))
-    assert result.labelled == 3
+    assert result.status["labelled"] == 3
     assert "file is empty" in result.failures["empty"]
     assert "unexpected ZeroDivisionError" in result.failures["odd"]
     assert not (tmp_path / "out" / "odd.png").exists()
     wrong = run(
         images, tmp_path / "other", options(checkpoint, model="tests.coarse_models:load_wrong")
     )
-    assert wrong.labelled == 0
+    assert wrong.status["labelled"] == 0
     assert "must return scores (K, 20, 30), got (2, 3, 3)" in wrong.failures["three"]
 
 
@@ -206,33 +210,31 @@ def test_what_cannot_be_loaded(images, checkpoint, tmp_path, monkeypatch):
 
 
 def test_every_model_of_the_table_exists():
-    for name in coarse.REFERENCES:
-        assert callable(coarse.lookup("model", name, coarse.REFERENCES))
+    for name in table.REFERENCES:
+        assert callable(table.lookup("model", name, table.REFERENCES))
 
 
 def test_folders_without_pictures(tmp_path, images):
-    with pytest.raises(InputError, match="expected a folder of pictures, found none"):
+    with pytest.raises(InputError, match="no: expected a folder, but it does not exist"):
         find_pictures(tmp_path / "no")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"no pictures found \(.jpg"):
         find_pictures(tmp_path / "empty")
     Image.fromarray(np.zeros((5, 5, 3), np.uint8)).save(images / "three.png")
-    with pytest.raises(
-        InputError, match=r"three.bmp and .*three.png would both be labelled as thr"
-    ):
+    with pytest.raises(InputError, match=r"three.bmp and .*three.png would both be written as thr"):
         find_pictures(images)
 
 
 def test_folders_that_cannot_be_listed_are_named(images, checkpoint, tmp_path, monkeypatch):
-    walk = os.walk
+    real_walk = os.walk
 
-    def walk_with_trouble(folder, onerror):
+    def walk_with_trouble(folder, onerror, **others):
         onerror(PermissionError(13, "Permission denied", f"{folder}/b"))
-        return walk(folder)
+        return real_walk(folder)
 
-    monkeypatch.setattr(coarse.os, "walk", walk_with_trouble)
+    monkeypatch.setattr("uosam.io.walk.os.walk", walk_with_trouble)
     result = run(images, tmp_path / "out", options(checkpoint))
-    assert result.labelled == 3
+    assert result.status["labelled"] == 3
     assert result.failures == {f"{images}/b": "folder cannot be listed (Permission denied)"}
 
 
@@ -258,7 +260,7 @@ def test_command_labels_with_pass(images, tmp_path, monkeypatch):
                  "--checkpoint", str(path), "--device", "cpu"]  # fmt: skip
     result = CliRunner().invoke(build_app(), arguments)
     assert result.exit_code == 1, result.output
-    assert "labelled  3" in result.output
+    assert "labelled           3" in result.output
     assert "failed: empty: " in result.output
     from uosam.baselines.pass_ import load
 
@@ -271,7 +273,7 @@ def test_command_labels_with_pass(images, tmp_path, monkeypatch):
     (images / "empty.jpg").unlink()
     again = CliRunner().invoke(build_app(), arguments)
     assert again.exit_code == 0, again.output
-    assert "labelled  3 (3 by an earlier run)" in again.output
+    assert "labelled           3 (3 by an earlier run)" in again.output
 
 
 def test_command_reads_settings(images, checkpoint, tmp_path):
@@ -294,9 +296,35 @@ def test_stopping_says_how_to_go_on(images, checkpoint, tmp_path, monkeypatch):
     def stop(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(coarse, "label_folder", stop)
+    monkeypatch.setattr("uosam.runs.coarse.label_folder", stop)
     arguments = ["coarse", str(images), str(tmp_path / "out"), "--model", "x:y",
                  "--checkpoint", str(checkpoint)]  # fmt: skip
     result = CliRunner().invoke(build_app(), arguments)
     assert result.exit_code == 130
     assert "the same command goes on from here" in result.output
+
+
+def test_a_segmentor_of_transformers_labels_a_folder(images, tmp_path):
+    folder = tiny_folders.segformer(tmp_path / "segformer")
+    arguments = ["coarse", str(images), str(tmp_path / "out"), "--model", "segmentor"]
+    result = CliRunner().invoke(
+        build_app(),
+        [
+            *arguments,
+            "--checkpoint",
+            str(folder),
+            "--device",
+            "cpu",
+            "--scores",
+            str(tmp_path / "s"),
+        ],
+        catch_exceptions=False,
+    )
+    assert result.exit_code == 0, result.output
+    assert "--background none" in result.output
+    scores = np.load(tmp_path / "s/a/one.npy")
+    assert scores.shape == (5, 20, 30)
+    labels = read_labels(tmp_path / "out/a/one.png").labels
+    np.testing.assert_array_equal(scores.argmax(0), labels)
+    header = json.loads((tmp_path / "out/manifest.jsonl").read_text().splitlines()[0])
+    assert header["weights"] == folder_digest(folder)

@@ -14,8 +14,9 @@ from uosam.config import load_config
 from uosam.io.atomic import write_atomic
 from uosam.io.pairs import find_pairs
 from uosam.pipeline import refine
+from uosam.runs import refine as steps_of
 from uosam.runs import task
-from uosam.runs.engine import refine_folder
+from uosam.runs.refine import refine_folder
 from uosam.runs.summary import Run
 
 COUNT = 4
@@ -46,7 +47,8 @@ def run(root: Path, seen: list[str] | None = None) -> Run:
 def test_the_next_picture_is_begun_while_the_last_one_waits(
     folders: Path, monkeypatch: pytest.MonkeyPatch, ahead: str, behind: str
 ) -> None:
-    steps = {name: getattr(task, name) for name in (ahead, behind)}
+    owners = {"refine": steps_of, "read_image": steps_of, "write_atomic": task}
+    steps = {name: getattr(owners[name], name) for name in (ahead, behind)}
     begun = [threading.Event() for _ in range(COUNT + 1)]
     begun[COUNT].set()  # nothing comes after the last one
     events = iter(begun)
@@ -61,8 +63,8 @@ def test_the_next_picture_is_begun_while_the_last_one_waits(
         together.append(begun[len(together) + 1].wait(10))
         return steps[behind](*arguments, **settings)
 
-    monkeypatch.setattr(task, ahead, noted)
-    monkeypatch.setattr(task, behind, patient)
+    monkeypatch.setattr(owners[ahead], ahead, noted)
+    monkeypatch.setattr(owners[behind], behind, patient)
     names: list[str] = []
     assert dict(run(folders, names).failures) == {}
     assert together == [True] * COUNT
@@ -82,7 +84,7 @@ def test_what_was_written_before_an_interruption_is_recorded(
 
     names: list[str] = []
     with monkeypatch.context() as patch:
-        patch.setattr(task, "refine", interrupted)
+        patch.setattr(steps_of, "refine", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run(folders, names)
     assert names == ["p0", "p1"]
@@ -101,4 +103,4 @@ def test_a_picture_that_cannot_be_written_fails_alone(
     done = run(folders)
     assert list(done.failures) == ["p1"]
     assert "No space left on device" in done.failures["p1"]
-    assert done.refined + done.kept == COUNT - 1
+    assert sum(done.status.values()) == COUNT - 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 
 from tests.conftest import Scene
 from tests.fakes import FakeBackend
+from uosam.config import load_config
 from uosam.errors import ConfigError, InputError
 from uosam.labels import iou
 from uosam.stages.global_region import GlobalRegionOptions, propose, refine_global, search, vote
@@ -131,6 +133,7 @@ def test_a_map_of_another_size_is_refused(scene: Scene) -> None:
     ("change", "message"),
     [
         ({"grid": -1}, "global_region.grid must be at least 0, got -1"),
+        ({"min_pixels": -1}, "global_region.min_pixels must be at least 0, got -1"),
         ({"seeds": "all"}, "global_region.seeds must be grid or band, got 'all'"),
         ({"min_purity": 1.1}, r"global_region.min_purity must be in \[0, 1\], got 1.1"),
     ],
@@ -203,3 +206,31 @@ def test_points_that_a_proposal_explains_are_passed_over(scene: Scene) -> None:
     assert found.asked == 5
     found.ask(np.array([disc], np.float32))
     assert found.asked == 6
+
+
+def test_ssas_vote_is_the_published_one_but_for_ties(shared: Path) -> None:
+    golden = np.load(shared / "golden/ssa/vote.npz")
+    options = load_config("ssa").refine.global_region
+    labels, masks = golden["semantic"], golden["masks"]
+    order = np.argsort([-mask.sum() for mask in masks], kind="stable")
+    assert order.tolist() == golden["paint_order"].tolist()
+    winners = [int(np.bincount(labels[masks[index]]).argmax()) for index in order]
+    expected = golden["winners"].tolist()
+    tied = order.tolist().index(9)  # 20 pixels each of ids 4 and 17; the published sort took 17
+    assert (winners[tied], expected[tied]) == (4, 17)
+    assert winners[:tied] + winners[tied + 1 :] == expected[:tied] + expected[tied + 1 :]
+    voted = vote(labels, masks, options, None)
+    different = voted != golden["voted"]
+    assert different.sum() == 40
+    assert masks[9][different].all()
+
+
+def test_a_floor_in_pixels(scene: Scene) -> None:
+    backend = FakeBackend()
+    embedding = backend.embed(scene.image)
+    points = np.array([[26, 30], [70, 30], [2, 2]], np.float32)
+    found = {
+        pixels: len(propose(points, embedding, backend, replace(PLAIN, min_pixels=pixels))[0])
+        for pixels in (0, 760, 840)
+    }
+    assert found == {0: 3, 760: 2, 840: 1}

@@ -75,7 +75,7 @@ def test_the_first_decode_of_an_object_asks_for_levels_and_the_second_for_its_ma
     local = LocalRegionOptions(levels=(1, 2, 3), choose="agreement", cascade=2)
     result = refine(scene.image, scene.coarse, backend, RefineOptions(local_region=local))
     assert backend.asked == [[1, 2, 3], None]
-    assert any(decision.accepted for decision in result.decisions)
+    assert any(verdict.accepted for verdict in result.verdicts)
 
 
 def test_prompts_and_proposals_hold_their_levels_together(scene: Scene) -> None:

@@ -14,14 +14,14 @@ from uosam.backends.sam.tiny import DETAIL, SIDE, STRIDE, WIDTH, build_sam_tiny
 from uosam.errors import ConfigError, InputError
 from uosam.labels import iou
 from uosam.structures import IGNORE
-from uosam.training.batches import Batch, Batches, Key, _draw_scale
+from uosam.training.data.batches import Batch, Batches, Key, _draw_scale
+from uosam.training.data.degradation import deform, imitate_coarse, oversized, partial
+from uosam.training.data.objects import Asked, draw_masked_objects, draw_plain_objects
+from uosam.training.data.pictures import decode_picture, draw_maps, find_training_pictures
+from uosam.training.data.prompting import Pattern, draw_pattern, draw_points, mask_prompt
 from uosam.training.decoding import decode_rows, encode_points, show_detail
-from uosam.training.degradation import deform, imitate_coarse, oversized, partial
 from uosam.training.objective import objective
-from uosam.training.objects import Asked, draw_masked_objects, draw_plain_objects
 from uosam.training.options import TrainOptions
-from uosam.training.pictures import decode_picture, draw_maps, find_training_pictures
-from uosam.training.prompting import Pattern, draw_pattern, draw_points, mask_prompt
 from uosam.training.step import correction, run_step
 
 

@@ -22,11 +22,11 @@ from uosam.errors import InputError
 from uosam.pipeline import RefineOptions
 from uosam.structures import IGNORE
 from uosam.training.command import train
+from uosam.training.data.prompting import Pattern
 from uosam.training.log import Log
 from uosam.training.loop import Run, check_same_run
 from uosam.training.objective import Loss
 from uosam.training.options import TrainOptions
-from uosam.training.prompting import Pattern
 from uosam.training.quality import find_objects, prompt_quality, refinement_quality
 from uosam.training.schedule import Schedule, learning_rate
 from uosam.training.validation import read_validation_sets

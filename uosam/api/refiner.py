@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
@@ -14,21 +14,19 @@ import numpy as np
 
 from uosam.api.masks import to_labels, to_stored
 from uosam.api.pictures import to_image
+from uosam.api.settings import settle
 from uosam.backends import BackendOptions, load_backend
 from uosam.backends.sharing import BatchingBackend, work_together
 from uosam.backends.weights.cache import open_cache, remember
-from uosam.config import Config, build_config, read_changes
-from uosam.errors import ConfigError, InputError, unknown
+from uosam.config import Config
+from uosam.errors import ConfigError, InputError
 from uosam.io.codecs import Choice, LabelFile
 from uosam.io.images import check_same_size
 from uosam.pipeline import refine as refine_ids
-from uosam.structures import Backend, Image, Refinement
+from uosam.structures import Backend, Guide, Image, Refinement
 
 if TYPE_CHECKING:
     from uosam.api.pictures import ImageLike, MaskLike
-
-_OF_FOLDERS = ("workers", "overwrite", "overlay", "confidence", "manifest")
-"""Settings of the section "engine" that mean nothing where no folder is worked through."""
 
 
 class Refiner:
@@ -72,11 +70,13 @@ class Refiner:
     ) -> None:
         given = {"name": model, "device": device}
         named = {f"backend.{key}": value for key, value in given.items() if value is not None}
-        self.config = _settle(config, {**options, **named})
+        self.config = settle(config, {**options, **named})
         if self.config.labels.scores is not None:
             raise ConfigError(
                 "labels.scores is for folders; give class scores (C, H, W) as the mask"
             )
+        if self.config.depth.folder is not None:
+            raise ConfigError("depth.folder is for folders; give the rendered depth as the guide")
         self.backend = _load(self.config)
 
     def __call__(
@@ -84,6 +84,7 @@ class Refiner:
         image: ImageLike,
         mask: MaskLike,
         *,
+        guide: Guide | ImageLike | None = None,
         background: Choice = "default",
         ignore: Choice = "default",
         names: Mapping[int, str] | None = None,
@@ -95,6 +96,8 @@ class Refiner:
                 the order RGB; uint8, uint16, or floats in [0, 1].
             mask: of the same size: path, Pillow picture (palette too), integer or bool ids (H, W),
                 binary 0 / 255, float scores (C, H, W), or one soft mask (H, W) in [0, 1].
+            guide: a second picture of the view, such as rendered depth (``make_guide`` of
+                ``uosam.geometry.render``), in which the global stage looks for proposals.
             background: id that is no object, None where every id is a class (STEGO-style); 0 by
                 default, or ``labels.background``.
             ignore: stored value that means "unknown", None for none; by default 255 in uint8, 65535
@@ -109,7 +112,10 @@ class Refiner:
             InputError: picture or mask are none of these, or differ in size.
         """
         inputs = self._read(image, mask, background=background, ignore=ignore, names=names)
-        return _finish(_compute(self.backend, inputs=inputs, config=self.config), inputs[1])
+        if guide is not None and not isinstance(guide, Guide):
+            guide = Guide(image=to_image(guide))
+        result = _compute(self.backend, inputs=inputs, config=self.config, guide=guide)
+        return _finish(result, inputs[1])
 
     def many(
         self,
@@ -187,6 +193,7 @@ def refine(
     *,
     device: str | None = None,
     config: str | os.PathLike[str] | Config | None = None,
+    guide: Guide | ImageLike | None = None,
     background: Choice = "default",
     ignore: Choice = "default",
     names: Mapping[int, str] | None = None,
@@ -202,6 +209,7 @@ def refine(
         model: as for ``Refiner``.
         device: as for ``Refiner``.
         config: as for ``Refiner``.
+        guide: as for a call of ``Refiner``.
         background: as for a call of ``Refiner``.
         ignore: as for a call of ``Refiner``.
         names: as for a call of ``Refiner``.
@@ -224,47 +232,7 @@ def refine(
     Refinement(40 x 60, 1 of 1 objects redrawn, 10.7 % of pixels changed, ...)
     """
     refiner = Refiner(model, device=device, config=config, **options)
-    return refiner(image, mask, background=background, ignore=ignore, names=names)
-
-
-def _settle(config: str | os.PathLike[str] | Config | None, options: Mapping[str, Any]) -> Config:
-    """Apply keyword arguments to a configuration."""
-    start, source = None, None
-    if isinstance(config, Config):
-        start = config
-    elif config is not None:
-        source = os.fspath(config)
-    known = {name: [f.name for f in fields(part)] for name, part in Config().sections().items()}
-    changes = read_changes(source, ())
-    for name, value in options.items():
-        if name in known:
-            if not isinstance(value, Mapping):
-                raise ConfigError(f"{name} must be a mapping of its keys, got {value!r}")
-            changes.setdefault(name, {}).update(value)
-        else:
-            section, key = _find_key(name, known)
-            changes.setdefault(section, {})[key] = value
-    for key in changes.get("engine", {}):
-        if key in _OF_FOLDERS and source is None:
-            raise ConfigError(f"engine.{key} is for folders; use the command uosam refine")
-    return build_config(changes, start)
-
-
-def _find_key(name: str, known: Mapping[str, list[str]]) -> tuple[str, str]:
-    """Find the section of a key given as ``key``, or split ``section.key``."""
-    section, dot, key = name.partition(".")
-    if dot:
-        return section, key
-    places = [section for section, keys in known.items() if name in keys]
-    if not places:
-        raise unknown("setting", name, [key for keys in known.values() for key in keys])
-    if len(places) > 1:
-        first = places[0]
-        raise ConfigError(
-            f"{name!r} is a key of the sections {', '.join(places)}; name one, such as "
-            f"{first}={{{name!r}: ...}}"
-        )
-    return places[0], name
+    return refiner(image, mask, guide=guide, background=background, ignore=ignore, names=names)
 
 
 @lru_cache(maxsize=1)
@@ -281,7 +249,13 @@ def _load(config: Config) -> Backend:
     return backend
 
 
-def _compute(backend: Backend, *, inputs: tuple[Image, LabelFile], config: Config) -> Refinement:
+def _compute(
+    backend: Backend,
+    *,
+    inputs: tuple[Image, LabelFile],
+    config: Config,
+    guide: Guide | None = None,
+) -> Refinement:
     image, file = inputs
     return refine_ids(
         image,
@@ -290,6 +264,7 @@ def _compute(backend: Backend, *, inputs: tuple[Image, LabelFile], config: Confi
         config.refine,
         background=file.spec.background,
         scores=file.scores,
+        guide=guide,
     )
 
 

@@ -34,6 +34,8 @@ class BackendOptions:
         compile: let ``torch.compile`` work on the image encoder at the first picture, which takes
             seconds to minutes. It gains nothing on CPUs and was not measured elsewhere; only SAM
             models.
+        side: pixels of a picture's short side in the network of Semantic-SAM, at least 32; fewer
+            are faster. The long side stays within 1333. Other models have a size of their own.
         order: what numbers the levels of granularity: the "token" that the model learnt for each,
             or the "area" of the masks of a click, which never grows from level to level. Models
             whose levels are those of areas know no other order.
@@ -45,14 +47,18 @@ class BackendOptions:
     precision: Literal["float32", "bfloat16"] = "float32"
     batch_size: int = 64
     compile: bool = False
+    side: int = 640
     order: Literal["token", "area"] = "token"
 
     def __post_init__(self) -> None:
         """Check ranges.
 
         Raises:
-            ConfigError: ``batch_size`` is below 1, or ``precision`` or ``order`` is not offered.
+            ConfigError: ``batch_size`` or ``side`` is too small, or ``precision`` or ``order`` is
+                not offered.
         """
+        if self.side < 32:
+            raise ConfigError(f"backend.side must be at least 32 pixels, got {self.side}")
         if self.order not in ("token", "area"):
             raise ConfigError(f"backend.order must be token or area, got {self.order!r}")
         if self.batch_size < 1:

@@ -14,6 +14,8 @@ CACHE_VARIABLE = "UOSAM_CACHE"
 
 _META = "https://dl.fbaipublicfiles.com/segment_anything"
 _SAM = "uosam.backends.sam.backend:load"
+_SEMANTIC_SAM = "uosam.backends.semantic_sam.backend:load"
+_GRANULAR = "https://github.com/UX-Decoder/Semantic-SAM/releases/download/checkpoint"
 _MOBILE = "https://github.com/ChaoningZhang/MobileSAM/raw/master/weights"
 
 
@@ -26,8 +28,8 @@ class Model:
         parameters: number of weights of the whole model, 0 for a model without weights.
         licence: SPDX identifier of the weights, or of the code where there are none.
         file: name of the weights file, or None.
-        size: bytes of the file.
-        sha256: digest of the file, hexadecimal.
+        size: bytes of the file, 0 if not known.
+        sha256: digest of the file, hexadecimal; "" if not known.
         md5: digest of the file, hexadecimal.
         url: where the authors offer the file.
         packaged: folder below ``uosam/backends`` that the file lies in, "" if it is to be fetched.
@@ -114,6 +116,24 @@ MODELS: Mapping[str, Model] = {
             sha256="a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
             md5="4b8939a88964f0f4ff5f5b2642c598a6",
             url=f"{_META}/sam_vit_h_4b8939.pth",
+        ),
+        Model(
+            name="semantic_sam_t",
+            load=_SEMANTIC_SAM,
+            parameters=52_587_327,
+            licence="not stated",
+            file="swint_only_sam_many2many.pth",
+            url=f"{_GRANULAR}/swint_only_sam_many2many.pth",
+            levels=6,
+        ),
+        Model(
+            name="semantic_sam_l",
+            load=_SEMANTIC_SAM,
+            parameters=222_405_945,
+            licence="not stated",
+            file="swinl_only_sam_many2many.pth",
+            url=f"{_GRANULAR}/swinl_only_sam_many2many.pth",
+            levels=6,
         ),
         Model(
             name="hf",

@@ -86,7 +86,7 @@ def read_ablation(
     """Read a grid; ``docs/benchmarking.md`` describes the file.
 
     Args:
-        source: YAML file, or the name of a packaged one such as "ablation".
+        source: YAML file, or the name of a packaged one such as "examples".
         overrides: ``section.key=value`` for every configuration.
         groups: names to keep; empty for all.
         sets: names to keep; empty for all.
@@ -95,7 +95,8 @@ def read_ablation(
     Raises:
         ConfigError: the file is no grid, or a variant has an unknown or wrong setting.
     """
-    tree, path = read_tree(source, (*(s for s in SECTIONS if s != "methods"), "groups"))
+    known = (*(section for section in SECTIONS if section != "methods"), "groups")
+    tree, path = read_tree(source, known, kind="ablate")
     declared = tree.get("groups")
     if not isinstance(declared, dict) or not declared:
         raise ConfigError(f"{path}: expected 'groups' of variants, got {declared!r}")

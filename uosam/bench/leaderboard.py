@@ -15,9 +15,9 @@ from uosam.bench.published import published_rows, read_tables
 from uosam.bench.scores import BenchRow, Compared, Entry, compare, mean_row, score_row
 from uosam.bench.set import BenchSet
 from uosam.errors import InputError
-from uosam.io.pairs import find_pairs
-from uosam.runs.coarse import find_pictures, label_folder
-from uosam.runs.coarse_task import CoarseOptions
+from uosam.io.pairs import find_pairs, find_pictures
+from uosam.runs.coarse import label_folder
+from uosam.runs.coarse_models import CoarseOptions
 from uosam.structures import Sample
 
 

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -71,13 +71,15 @@ class Plan:
     resamples: int = 1000
 
 
-def read_tree(source: str | Path, known: Sequence[str]) -> tuple[dict[str, Any], Path]:
-    """Read a YAML file of named sections; returns it with its path.
+def read_tree(
+    source: str | Path, known: Sequence[str], *, kind: Literal["bench", "ablate"] = "bench"
+) -> tuple[dict[str, Any], Path]:
+    """Read a YAML file of named sections, or the packaged plan of that name, with its path.
 
     Raises:
         ConfigError: no such file, no YAML, or a section that is not known.
     """
-    path = find_config(source)
+    path = find_config(source, kind)
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -106,7 +108,7 @@ def read_plan(
     """Read a plan; ``docs/benchmarking.md`` describes the file.
 
     Args:
-        source: YAML file, or the name of a packaged one such as "val".
+        source: YAML file, or the name of a packaged one such as "examples".
         overrides: ``section.key=value`` for the segmenter and stages of every method.
         methods: names to keep; empty for all.
         sets: names to keep; empty for all.

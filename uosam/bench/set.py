@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from uosam.config import examples_folder
 from uosam.errors import ConfigError, unknown
 from uosam.io.codecs import LabelOptions
 from uosam.metrics.protocols import Matching
@@ -42,6 +43,9 @@ class BenchSet:
     matching: Matching = "none"
     instances: bool = False
 
+
+EXAMPLES = "UOSAM_EXAMPLES"
+"""The variable that stands for the packaged examples unless it is set."""
 
 _SET_KEYS = (
     "images",
@@ -120,6 +124,8 @@ def _place(text: Any, where: str, folder: Path) -> Path:
 
     def value(found: re.Match[str]) -> str:
         name = found[1]
+        if name == EXAMPLES and name not in os.environ:
+            return str(examples_folder())
         if name not in os.environ:
             raise ConfigError(
                 f"{where} needs the environment variable {name}, which is not set; "

@@ -13,8 +13,14 @@ def command(
         Path, typer.Argument(help="Folder for tables and cells; that of a benchmark will do.")
     ] = Path("bench_out"),
     config: Annotated[
-        str, typer.Option("-c", "--config", metavar="FILE|NAME", help="The grid of variants.")
-    ] = "ablation",
+        str,
+        typer.Option(
+            "-c",
+            "--config",
+            metavar="FILE|NAME",
+            help="The grid of variants: examples, or ablation for the development sets.",
+        ),
+    ] = "examples",
     group: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Only this group. Repeatable.")
     ] = None,
@@ -37,6 +43,8 @@ def command(
 
     Cells are kept in OUT as those of "uosam bench" are, and shared with it. Variants that failed
     are rows that say why, and the exit status is 1.
+
+    uosam ablate out --group gate
 
     uosam ablate -c ablation out --limit 10 --group prompts --group gate
 

@@ -17,8 +17,13 @@ def command(
     ] = Path("bench_out"),
     config: Annotated[
         str,
-        typer.Option("-c", "--config", metavar="FILE|NAME", help="What to compare."),
-    ] = "val",
+        typer.Option(
+            "-c",
+            "--config",
+            metavar="FILE|NAME",
+            help="What to compare: examples, or val for the development sets.",
+        ),
+    ] = "examples",
     published: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="Print a published table and run nothing. Repeatable."),
@@ -46,7 +51,7 @@ def command(
     stay the same; a run that was stopped goes on where it stopped. Methods that failed are rows
     that say why, and the exit status is 1.
 
-    uosam bench -c val out
+    uosam bench out
 
     uosam bench -c val out --set-name person --method uosam --limit 5
 

@@ -14,8 +14,8 @@ def command(
     model: Annotated[
         str | None,
         typer.Option(
-            help="cause, hp, kmeans, maskcontrast, maskcontrast-linear, pass, picie, smooseg, "
-            "stego, or module:function.",
+            help="cause, hp, imagenet, kmeans, maskcontrast, maskcontrast-linear, pass, picie, "
+            "segmentor, smooseg, stego, or module:function.",
             show_default=False,
         ),
     ] = None,
@@ -27,6 +27,15 @@ def command(
             min=2,
             help="Find K classes by k-means on a segmenter's features; short for --model kmeans "
             "-s classes=K.",
+        ),
+    ] = None,
+    vocabulary: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="Classes that --model imagenet looks for: voc, cocostuff, cityscapes, imagenet, "
+            "or a text file; short for -s vocabulary=...",
+            show_default=False,
         ),
     ] = None,
     checkpoint: Annotated[str | None, typer.Option(help="Weights of the model.")] = None,
@@ -57,6 +66,8 @@ def command(
 
     uosam coarse photos masks --k 12
 
+    uosam coarse photos masks --model imagenet --vocabulary voc
+
     uosam coarse photos masks --model pass --checkpoint pass50_finetuning.pth.tar
 
     uosam coarse photos masks --model stego --checkpoint cocostuff27.ckpt -s crf=true
@@ -65,15 +76,18 @@ def command(
 
     from uosam.cli.progress import show_progress
     from uosam.errors import ConfigError
-    from uosam.runs.coarse import find_pictures, label_folder
-    from uosam.runs.coarse_models import describe_model
-    from uosam.runs.coarse_task import CoarseOptions
+    from uosam.io.pairs import find_pictures
+    from uosam.runs.coarse import label_folder
+    from uosam.runs.coarse_models import CoarseOptions, describe_model
+    from uosam.runs.summary import describe
 
     parsed = _parse(settings or [])
     if k is not None:
         if model not in (None, "kmeans"):
             raise ConfigError(f"--k is for k-means, got --model {model}; leave one of them out")
         model, parsed = "kmeans", {**parsed, "classes": k}
+    if vocabulary is not None:
+        parsed = {**parsed, "vocabulary": vocabulary}
     if model is None:
         raise ConfigError("coarse needs a model; give --model NAME, or --k K for k-means")
     options = CoarseOptions(
@@ -94,14 +108,23 @@ def command(
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on from here", err=True)
         raise typer.Exit(130) from None
-    earlier = f" ({run.skipped} by an earlier run)" if run.skipped else ""
-    typer.echo(f"labelled  {run.labelled}{earlier}\nfailed    {len(run.failures)}")
-    background = " --background none" if describe_model(model).background is None else ""
-    typer.echo(f"next      uosam refine {images} {out} REFINED{background}")
-    for name, reason in run.failures.items():
-        typer.echo(f"failed: {name}: {reason}".encode(errors="backslashreplace").decode())
+    typer.echo("\n".join(describe(run)))
+    if model == "imagenet":
+        _tell_names(parsed)
+    facts = describe_model(model, parsed)
+    background = " --background none" if facts.background is None else ""
+    typer.echo(f"next: uosam refine {images} {out} REFINED{background}")
     if run.failures:
         raise typer.Exit(1)
+
+
+def _tell_names(settings: dict[str, object]) -> None:
+    """Say which names of a vocabulary ImageNet has no class for: the masks are without them."""
+    from uosam.datasets.vocabulary import read_vocabulary
+
+    missing = read_vocabulary(str(settings.get("vocabulary", "voc"))).without_synsets
+    if missing:
+        typer.echo(f"never labelled: {', '.join(missing)} (ImageNet has no such class)")
 
 
 def _parse(settings: list[str]) -> dict[str, object]:

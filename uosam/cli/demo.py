@@ -30,8 +30,8 @@ def command(
     uosam demo demo_out
     """
     from uosam.cli.progress import show_progress
-    from uosam.config import load_config
-    from uosam.evaluation.demo import examples_folder, run_demo
+    from uosam.config import examples_folder, load_config
+    from uosam.evaluation.demo import run_demo
     from uosam.io.pairs import find_pairs
 
     options = load_config(config, settings or [])

@@ -74,10 +74,12 @@ def fetch(
 
 def _print_table(rows: list[dict[str, Any]], folder: str) -> None:
     """Print the models as a table, and below it the folder where their files are looked for."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    table = Table()
+    # Without lines between columns it fits 80 characters.
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for heading, justify in (
         ("model", "left"),
         ("parameters", "right"),
@@ -91,7 +93,7 @@ def _print_table(rows: list[dict[str, Any]], folder: str) -> None:
         table.add_row(
             row["name"],
             f"{row['parameters'] / 1e6:.1f} M" if row["parameters"] else "none",
-            f"{row['size'] / 1e6:.0f} MB" if row["size"] else "-",
+            f"{row['size'] / 1e6:.0f} MB" if row["size"] else "unknown" if row["file"] else "-",
             row["licence"],
             "yes" if row["present"] else "no",
             row["file"] or "needs none",
@@ -99,4 +101,6 @@ def _print_table(rows: list[dict[str, Any]], folder: str) -> None:
     Console().print(table)
     # Outside the table, which would fold or cut a long path.
     typer.echo(f"looked for in {folder}\nget a missing file with: uosam models fetch NAME")
+    levels = [f"{row['name']} 1 to {row['levels']}" for row in rows if row["levels"]]
+    typer.echo(f"levels of granularity (--level): {', '.join(levels)}")
     typer.echo("hf: SAM, SAM-HQ or SAM 2 of transformers, --model hf --checkpoint FOLDER")

@@ -11,6 +11,7 @@ from uosam.cli.dial import Granularity, Level, level_settings
 
 if TYPE_CHECKING:
     from uosam.config import Config
+    from uosam.structures import Guide
 
 
 def _short(key: str, text: str) -> str:
@@ -58,6 +59,21 @@ def command(
             )
         ),
     ] = None,
+    depth: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="Depth of the pictures, a guide for proposals. Short for -s depth.folder=DIR, and "
+            "-s global_region.grid=16 where that stage is left out.",
+        ),
+    ] = None,
+    depth_optional: Annotated[
+        bool,
+        typer.Option(
+            "--depth-optional",
+            help=_short("depth.optional=true", "Go on without where a picture has no depth."),
+        ),
+    ] = False,
     manifest: Annotated[
         str | None,
         typer.Option(
@@ -109,12 +125,14 @@ def command(
     uosam refine photos masks refined
 
     uosam refine val pass_out/validation refined --model vit_h --workers 2
+
+    uosam refine photos masks refined --depth depth
     """
     from uosam.cli.progress import show_progress
     from uosam.config import load_config
     from uosam.errors import InputError
     from uosam.io.pairs import find_pairs, read_manifest
-    from uosam.runs.engine import refine_folder
+    from uosam.runs.refine import refine_folder
     from uosam.runs.summary import describe
 
     flags = {
@@ -124,6 +142,8 @@ def command(
         "engine.workers": workers,
         "labels.background": background,
         "labels.codec": codec,
+        "depth.folder": depth,
+        "depth.optional": "true" if depth_optional else None,
         "engine.manifest": manifest,
         "engine.overlay": overlay,
         "engine.confidence": confidence,
@@ -132,6 +152,8 @@ def command(
     given = [f"{key}={value}" for key, value in flags.items() if value is not None]
     given += level_settings(level, granularity, config, [*given, *(settings or [])])
     options = load_config(config, [*given, *(settings or [])])
+    if depth is not None and options.refine.global_region.grid == 0:
+        options = load_config(config, ["global_region.grid=16", *given, *(settings or [])])
     *inputs, out = paths
     table = options.engine.manifest
     if len(inputs) != (0 if table else 2):
@@ -160,16 +182,20 @@ def command(
 
 def _refine_file(image: Path, mask: Path, out: Path, config: Config) -> None:
     """Refine one mask into a file; nothing else is written, and nothing is replaced unasked."""
+    from dataclasses import replace
+
     from uosam.api.refiner import Refiner
     from uosam.errors import ConfigError, InputError
     from uosam.io.atomic import write_atomic
+    from uosam.io.depth import DepthOptions
     from uosam.report.overlay import encode_confidence
 
     if out.exists() and not config.engine.overwrite:
         raise ConfigError(f"{out} is there already; give --overwrite, or another name")
     if any(out.resolve() == path.resolve() for path in (image, mask)):
         raise ConfigError(f"{out} would be overwritten; give another name for the result")
-    result = Refiner(config=config)(image, mask)
+    guide = _read_guide(mask, config) if config.depth.folder else None
+    result = Refiner(config=replace(config, depth=DepthOptions()))(image, mask, guide=guide)
     try:
         result.save(out)
         if config.engine.overlay:
@@ -180,3 +206,20 @@ def _refine_file(image: Path, mask: Path, out: Path, config: Config) -> None:
     except OSError as error:
         raise InputError(f"{error.filename}: cannot be written ({error.strerror})") from error
     typer.echo(f"{out}: {result!r}")
+
+
+def _read_guide(mask: Path, config: Config) -> Guide | None:
+    """Read the depth of a single picture: the file itself, or that of the mask's name."""
+    from uosam.errors import InputError
+    from uosam.geometry.render import make_guide
+    from uosam.io.depth import find_depth, read_depth
+
+    options = config.depth
+    path: Path | None = Path(options.folder or "")
+    if path is not None and not path.is_file():
+        path = find_depth(path, mask.stem)
+    if path is None:
+        if options.optional:
+            return None
+        raise InputError(f"{options.folder}: expected depth of the name {mask.stem}, found none")
+    return make_guide(read_depth(path, options.encoding, resize=options.resize), options)

@@ -107,11 +107,8 @@ def command(
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on from here", err=True)
         raise typer.Exit(130) from None
-    earlier = f" ({result.coarse.skipped} by an earlier run)" if result.coarse.skipped else ""
-    typer.echo(f"labelled           {result.coarse.labelled}{earlier}")
-    typer.echo("\n".join(describe(result.refined)))
-    for name, reason in result.coarse.failures.items():
-        typer.echo(f"failed: {name}: {reason}")
+    for step in (result.coarse, result.refined):
+        typer.echo("\n".join(describe(step)))
     if result.evaluation is not None:
         typer.echo(to_plain(result.evaluation), nl=False)
     if result.skipped:

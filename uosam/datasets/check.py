@@ -15,6 +15,7 @@ from uosam.errors import InputError
 from uosam.io.codecs import read_labels
 from uosam.io.images import check_same_size, read_image
 from uosam.io.stored import MASK_SUFFIXES
+from uosam.io.walk import list_files
 from uosam.structures import Sample
 
 
@@ -120,16 +121,15 @@ def add_masks(samples: Sequence[Sample], folder: Path) -> tuple[list[Sample], li
     Raises:
         InputError: the folder is missing.
     """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: expected a folder of masks, found none")
     found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in MASK_SUFFIXES and not path.name.startswith("."):
-            name = path.relative_to(folder).with_suffix("").as_posix()
-            # A .npy beside a .png of the same name holds scores, not ids.
-            if path.suffix.lower() == ".png" or name not in found:
-                found[name] = path
-    faults, paired, used = [], [], set()
+    unreadable: dict[str, str] = {}
+    for file in list_files(folder, MASK_SUFFIXES, unreadable):
+        name = file.with_suffix("").as_posix()
+        # A .npy beside a .png of the same name holds scores, not ids.
+        if file.suffix.lower() == ".png" or name not in found:
+            found[name] = folder / file
+    paired, used = [], set()
+    faults = [f"{path}: {reason}" for path, reason in unreadable.items()]
     for sample in samples:
         key = next((key for key in _names(sample) if key in found), None)
         if key is None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from uosam.datasets.facts import FACTS
 from uosam.errors import InputError, unknown
 from uosam.io.images import IMAGE_SUFFIXES
+from uosam.io.walk import list_files
 from uosam.lookup import lookup
 from uosam.structures import Sample
 
@@ -219,12 +220,13 @@ def _folder(path: Path) -> Path:
 
 def _stems(folder: Path, suffixes: Iterable[str], ending: str = "") -> dict[str, Path]:
     """Map relative names without suffix and ending to the files that have both, in order."""
-    wanted = tuple(suffixes)
     names = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in wanted and path.stem.endswith(ending) and path.name[0] != ".":
-            name = path.relative_to(folder).with_suffix("").as_posix()
-            names[name.removesuffix(ending)] = path
+    unreadable: dict[str, str] = {}
+    for file in list_files(folder, tuple(suffixes), unreadable):
+        if file.stem.endswith(ending):
+            names[file.with_suffix("").as_posix().removesuffix(ending)] = folder / file
+    for path, reason in unreadable.items():
+        raise InputError(f"{path}: {reason}; make it readable")
     return names
 
 

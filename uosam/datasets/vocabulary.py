@@ -8,6 +8,7 @@ the name that it has in ``class_names.json`` (``tabby``).
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -112,21 +113,40 @@ def read_vocabulary(source: str | Path) -> Vocabulary:
         raise InputError(
             f"{path}: a vocabulary must be a text file in UTF-8, got {type(error).__name__}"
         ) from error
+    return parse_vocabulary(lines, str(path), background=has_background(source))
+
+
+def parse_vocabulary(
+    lines: Sequence[str], where: str = "vocabulary", *, background: bool = True
+) -> Vocabulary:
+    """Make a vocabulary of its lines.
+
+    Args:
+        lines: as of a file.
+        where: what messages call them.
+        background: whether id 0 is the background.
+
+    Raises:
+        InputError: as of ``read_vocabulary``.
+
+    >>> parse_vocabulary(["cat; tabby", "# no name", "sky"]).names
+    ('cat', 'sky')
+    """
     entries: dict[str, Entry] = {}
     for number, line in enumerate(lines, start=1):
         parts = [part.strip() for part in line.partition("#")[0].split(";")]
         if not any(parts):
             continue
-        entry = _parse(parts, f"{path}, line {number}")
+        entry = _parse(parts, f"{where}, line {number}")
         if entry.name.casefold() in entries:
             raise InputError(
-                f"{path}, line {number}: every name must be there once, got {entry.name!r} again; "
+                f"{where}, line {number}: every name must be there once, got {entry.name!r} again; "
                 "join the lines, or rename one"
             )
         entries[entry.name.casefold()] = entry
     if not entries:
-        raise InputError(f"{path}: a vocabulary must have at least one name, got none")
-    return Vocabulary(entries=tuple(entries.values()), background=has_background(source))
+        raise InputError(f"{where}: a vocabulary must have at least one name, got none")
+    return Vocabulary(entries=tuple(entries.values()), background=background)
 
 
 def _parse(parts: list[str], where: str) -> Entry:

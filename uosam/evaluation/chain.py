@@ -22,11 +22,10 @@ from uosam.evaluation.export import Outputs, write_outputs
 from uosam.evaluation.report import to_markdown
 from uosam.evaluation.types import EvaluateOptions, Evaluation
 from uosam.io.atomic import write_atomic
-from uosam.io.pairs import Pairs
-from uosam.runs.coarse import CoarseRun, find_pictures, label_folder
-from uosam.runs.coarse_models import describe_model
-from uosam.runs.coarse_task import CoarseOptions
-from uosam.runs.engine import refine_folder
+from uosam.io.pairs import Pairs, find_pictures
+from uosam.runs.coarse import label_folder
+from uosam.runs.coarse_models import CoarseOptions, describe_model
+from uosam.runs.refine import refine_folder
 from uosam.runs.summary import Run
 from uosam.runs.task import Outcome
 from uosam.structures import Sample
@@ -73,7 +72,7 @@ class RunResult:
         skipped: why nothing was scored, if it was asked for; "" otherwise.
     """
 
-    coarse: CoarseRun
+    coarse: Run
     refined: Run
     evaluation: Evaluation | None
     failures: Mapping[str, str]
@@ -103,7 +102,8 @@ def load_run(source: str | Path | None = None, overrides: Sequence[str] = ()) ->
             "a run must have a USS model, got none; give --model NAME, or coarse.model in the file"
         )
     soft = known.pop("soft", False)
-    implied: int | Literal["none"] | None = describe_model(known["model"]).background
+    settings = {key: _plain(value) for key, value in coarse.items() if key not in _COARSE}
+    implied: int | Literal["none"] | None = describe_model(known["model"], settings).background
     implied = "none" if implied is None else implied
     config = build_config(
         {**changes, "labels": {"background": implied, **changes.get("labels", {})}}
@@ -112,7 +112,6 @@ def load_run(source: str | Path | None = None, overrides: Sequence[str] = ()) ->
     if chosen.protocol == "plain" and chosen.background is None:
         background = config.labels.background
         chosen = replace(chosen, background=None if background == "default" else background)
-    settings = {key: _plain(value) for key, value in coarse.items() if key not in _COARSE}
     options = CoarseOptions(**known, settings=settings, overwrite=config.engine.overwrite)
     return RunOptions(coarse=options, soft=soft, config=config, evaluate=chosen)
 
@@ -214,7 +213,7 @@ def _note_clusters(evaluation: Evaluation, options: RunOptions) -> Evaluation:
     return replace(evaluation, notes=(*evaluation.notes, note))
 
 
-def _pair(samples: Sequence[Sample], folder: Path, run: CoarseRun) -> Pairs:
+def _pair(samples: Sequence[Sample], folder: Path, run: Run) -> Pairs:
     return Pairs(
         samples=[
             replace(sample, coarse=folder / f"{sample.name}.png")

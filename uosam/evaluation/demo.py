@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-import uosam
-from uosam.config import Config
+from uosam.config import Config, examples_folder
 from uosam.errors import ConfigError, InputError
 from uosam.io.atomic import write_atomic
 from uosam.io.codecs import read_labels
@@ -17,8 +16,8 @@ from uosam.io.images import read_image
 from uosam.io.pairs import find_pairs
 from uosam.metrics.objects import ObjectScore, object_scores
 from uosam.report.sheet import Panels, encode_sheet
-from uosam.runs.engine import refine_folder
 from uosam.runs.manifest import MANIFEST, PARTIAL
+from uosam.runs.refine import refine_folder
 from uosam.runs.task import Outcome
 
 
@@ -58,22 +57,6 @@ class Demo:
     masks: Path
     overlays: Path
     sheet: Path
-
-
-def examples_folder() -> Path:
-    """Return the folder of the examples: in the wheel, or at the top of a checkout.
-
-    Raises:
-        InputError: it is in neither place.
-    """
-    package = Path(uosam.__file__).parent
-    for folder in (package / "examples", package.parent / "examples"):
-        if (folder / "images").is_dir():
-            return folder
-    raise InputError(
-        f"expected the example pictures in {package / 'examples'}, found none; "
-        "install uosam again, or run it from a checkout of the repository"
-    )
 
 
 def run_demo(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from uosam.io.pairs import find_pairs
 from uosam.io.stored import MASK_SUFFIXES
+from uosam.io.walk import list_files
 from uosam.metrics.protocols import Stored
 
 _CITYSCAPES_TARGET = "_gtFine_labelIds.png"
@@ -51,8 +52,7 @@ def find_jobs(
     """
     found: list[dict[Path, Path]] = []
     faults: list[str] = []
-    cityscapes = stored == "cityscapes" and target.is_dir()
-    cityscapes = cityscapes and any(target.rglob(f"*{_CITYSCAPES_TARGET}"))
+    cityscapes = stored == "cityscapes" and target.is_dir() and bool(_cityscapes_targets(target))
     for pred in preds:
         if cityscapes:
             matched, missing, extra, unreadable = _pair_cityscapes(pred, target)
@@ -86,8 +86,9 @@ def _pair_cityscapes(
     pred: Path, target: Path
 ) -> tuple[dict[Path, Path], list[Path], list[Path], list[str]]:
     """Pair by name without the data set's endings, in whatever folders the files lie."""
-    targets = {_image_id(path): path for path in sorted(target.rglob(f"*{_CITYSCAPES_TARGET}"))}
-    masks = [p for p in sorted(pred.rglob("*")) if p.suffix.lower() in MASK_SUFFIXES]
+    unreadable: dict[str, str] = {}
+    targets = {_image_id(path): path for path in _cityscapes_targets(target, unreadable)}
+    masks = [pred / file for file in list_files(pred, MASK_SUFFIXES, unreadable)]
     matched: dict[Path, Path] = {}
     extra, twice = [], []
     for mask in masks:
@@ -99,7 +100,13 @@ def _pair_cityscapes(
         else:
             matched[truth] = mask
     missing = [path for path in targets.values() if path not in matched]
-    return matched, missing, extra, twice
+    faults = [f"{path}: {why}" for path, why in unreadable.items()]
+    return matched, missing, extra, [*faults, *twice]
+
+
+def _cityscapes_targets(folder: Path, unreadable: dict[str, str] | None = None) -> list[Path]:
+    files = list_files(folder, [".png"], {} if unreadable is None else unreadable)
+    return [folder / file for file in files if file.name.endswith(_CITYSCAPES_TARGET)]
 
 
 def _image_id(path: Path) -> str:

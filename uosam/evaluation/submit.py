@@ -21,6 +21,7 @@ from uosam.errors import InputError, UosamError, unknown
 from uosam.io.codecs import read_labels
 from uosam.io.images import read_image
 from uosam.io.pairs import find_pairs
+from uosam.io.walk import list_files
 from uosam.metrics.matching import check_match
 
 TEST_IMAGES = {"50": 1682, "300": 9088, "919": 27423}
@@ -105,7 +106,9 @@ def submit(
         except InputError as error:
             faults.append(str(error))
     # PASS leaves its logit maps (.npy) beside the masks; only masks are sent.
-    masks = sorted(path for path in pred.rglob("*.png") if not path.name.startswith("."))
+    unreadable: dict[str, str] = {}
+    masks = [pred / file for file in list_files(pred, [".png"], unreadable)]
+    faults += [f"{path}: {why}" for path, why in unreadable.items()]
     expected = TEST_IMAGES[split] if count is None else count
     if len(masks) != expected:
         faults.append(

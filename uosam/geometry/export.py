@@ -1,6 +1,7 @@
 """Clouds and meshes as files that other programs open: GLB through trimesh, and PLY.
 
-GLB has y up; places are turned accordingly. PLY keeps the coordinates of the cloud.
+GLB has y up and colours in linear light (glTF 2.0, section 3.7.2); places and colours are turned
+accordingly. PLY keeps the coordinates and colours of the cloud.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 CURTAIN = 0.05
 """Relative step of depth beyond which two neighbouring pixels are not one surface."""
+GREY = (150, 150, 150)
+"""RGB of what has no label or group."""
 Triangles = NDArray[np.int64]  # (F, 3) indices of points
 
 
@@ -66,7 +69,8 @@ def encode_glb(
     """
     trimesh = _trimesh()
     _check_points(cloud)
-    places, colours = y_up(cloud), cloud.colour if colours is None else colours
+    places = y_up(cloud)
+    colours = linear_light(cloud.colour if colours is None else colours)
     shape = (
         trimesh.PointCloud(places, colors=colours)
         if faces is None or not len(faces)
@@ -103,6 +107,17 @@ def encode_ply(cloud: PointCloud, colours: NDArray[np.uint8] | None = None) -> b
     return "\n".join([*lines, "end_header", ""]).encode() + table.tobytes()
 
 
+def linear_light(colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return sRGB colours as shares of light, which is what glTF stores.
+
+    >>> linear_light(np.array([[0, 128, 255]], np.uint8)).tolist()
+    [[0, 55, 255]]
+    """
+    share = np.arange(256) / 255
+    light = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+    return np.asarray((light * 255).round(), np.uint8)[colours]
+
+
 def y_up(cloud: PointCloud) -> NDArray[np.float32]:
     """Return the places with x right, y up and z towards the viewer, as glTF has them; (N, 3)."""
     x, y, z = cloud.coord.T
@@ -116,8 +131,7 @@ def id_colours(ids: NDArray[np.int32], table: dict[int, tuple[int, int, int]]) -
     [[1, 2, 3], [150, 150, 150]]
     """
     kinds, index = np.unique(ids, return_inverse=True)
-    grey = (150, 150, 150)
-    rows = [grey if i == IGNORE else table.get(i, grey) for i in kinds.tolist()]
+    rows = [GREY if i == IGNORE else table.get(i, GREY) for i in kinds.tolist()]
     return np.array(rows, np.uint8).reshape(-1, 3)[index]
 
 

@@ -20,7 +20,8 @@ FADE = 15
 RATE = 25
 """Frames a second."""
 _SWEEP = (120.0, 220.0)  # degrees of azimuth, both ends
-_ELEVATION, _DISTANCE = -10.0, 3.0
+_ELEVATION, _DISTANCE = -10.0, 3.0  # as published; ours looks down a little
+_LOOK_DOWN = 12.0
 _ZOOM = 1.6  # focal length in halves of the frame's shorter side; the unit ball then fills it
 
 
@@ -70,13 +71,17 @@ def blend(first: Image, second: Image, frames: int) -> list[Image]:
 
 
 def turntable(
-    cloud: PointCloud, colours: Sequence[NDArray[np.uint8]], hw: tuple[int, int] = (360, 480)
+    cloud: PointCloud,
+    colours: Sequence[NDArray[np.uint8]],
+    eye: tuple[float, float, float] | None = None,
+    hw: tuple[int, int] = (360, 480),
 ) -> Iterator[Image]:
     """Draw a cloud from cameras that sweep before it, in one set of colours after the other.
 
     Args:
         cloud: with points.
         colours: (N, 3) each; every sweep is drawn in the next, with a cross-fade between.
+        eye: place of the cloud that the sweep passes in its middle, or near it; None does not care.
         hw: size of the frames.
 
     Yields:
@@ -87,8 +92,8 @@ def turntable(
     """
     if not len(cloud):
         raise InputError("a film needs a cloud with points, got none")
-    places = _centred(cloud)
-    turns, shifts = orbit()
+    places = _centred(cloud, eye)
+    turns, shifts = orbit(elevation=_LOOK_DOWN)
     for number, colour in enumerate(colours):
         order = range(FRAMES) if number % 2 == 0 else range(FRAMES - 1, -1, -1)
         last: Image | None = None
@@ -114,23 +119,22 @@ def splat(seen: NDArray[np.float64], colour: NDArray[np.uint8], hw: tuple[int, i
     x, y, z = seen[before].T
     u = np.rint(width / 2 - focal * x / z).astype(np.int64)
     v = np.rint(height / 2 - focal * y / z).astype(np.int64)
-    picture = np.full((height, width, 3), 255, np.uint8)
+    inside = (u >= -1) & (u <= width) & (v >= -1) & (v <= height)  # a border of one pixel more
+    u, v, z, paint = u[inside] + 1, v[inside] + 1, z[inside], colour[before][inside]
     # Far points first, so that of those on one pixel the nearest is written last.
     order = np.argsort(-z, kind="stable")
-    u, v, paint = u[order], v[order], colour[before][order]
-    depth = np.full((height, width), np.inf)
-    z = z[order]
-    for dv in (-1, 0, 1):
-        for du in (-1, 0, 1):
-            inside = (u + du >= 0) & (u + du < width) & (v + dv >= 0) & (v + dv < height)
-            rows, cols = v[inside] + dv, u[inside] + du
-            layer = np.full((height, width), np.inf)
-            layer[rows, cols] = z[inside]
-            tint = np.empty_like(picture)
-            tint[rows, cols] = paint[inside]
-            nearer = layer < depth
-            depth[nearer], picture[nearer] = layer[nearer], tint[nearer]
-    return picture
+    nearest = np.full((height + 2, width + 2), -1)
+    nearest[v[order], u[order]] = order
+    depth = np.append(z, np.inf)[nearest]
+    best, top = np.full((height, width), np.inf), np.full((height, width), -1)
+    for dv in range(3):
+        for du in range(3):
+            near = depth[dv : dv + height, du : du + width]
+            closer = near < best
+            best[closer] = near[closer]
+            top[closer] = nearest[dv : dv + height, du : du + width][closer]
+    white = np.full((1, 3), 255, np.uint8)
+    return np.asarray(np.concatenate([paint, white])[top])
 
 
 def encode_gif(frames: Sequence[Image], rate: int = RATE) -> bytes:
@@ -152,9 +156,22 @@ def encode_gif(frames: Sequence[Image], rate: int = RATE) -> bytes:
     return buffer.getvalue()
 
 
-def _centred(cloud: PointCloud) -> NDArray[np.float64]:
-    """Return places with y up in the unit ball; far strays do not shrink the rest."""
+def _centred(cloud: PointCloud, eye: tuple[float, float, float] | None) -> NDArray[np.float64]:
+    """Return places with y up in the unit ball, what faces ``eye`` towards the sweep's middle.
+
+    Far strays do not shrink the rest.
+    """
     low, high = np.percentile(cloud.coord, [1, 99], axis=0)
-    places = (cloud.coord - (low + high) / 2) / max(float(np.linalg.norm(high - low)) / 2, 1e-9)
+    middle, radius = (low + high) / 2, max(float(np.linalg.norm(high - low)) / 2, 1e-9)
+    places = _y_up((cloud.coord - middle) / radius, cloud.z_up)
+    if eye is None:
+        return places
+    x, _, z = _y_up(np.array([eye]) - middle, cloud.z_up)[0]
+    turn = np.radians(sum(_SWEEP) / 2) - np.arctan2(x, z)
+    cos, sin = np.cos(turn), np.sin(turn)
+    return np.asarray(places @ np.array([[cos, 0, -sin], [0, 1, 0], [sin, 0, cos]]))
+
+
+def _y_up(places: NDArray[np.float64], z_up: bool) -> NDArray[np.float64]:
     x, y, z = places.T
-    return np.stack([x, z, -y] if cloud.z_up else [x, -y, -z], axis=1)
+    return np.stack([x, z, -y] if z_up else [x, -y, -z], axis=1)

@@ -183,7 +183,11 @@ def with_majority_labels(cloud: PointCloud) -> PointCloud:
 
 
 def label_scene(
-    scene: Points, fused: PointCloud, options: FusionOptions = PUBLISHED
+    scene: Points,
+    fused: PointCloud,
+    options: FusionOptions = PUBLISHED,
+    *,
+    renumbered: bool = True,
 ) -> tuple[Ids, Ids]:
     """Carry groups and classes over to the points of a scan of the scene.
 
@@ -191,15 +195,17 @@ def label_scene(
         scene: (S, 3) metres.
         fused: of ``fuse``.
         options: constants.
+        renumbered: whether groups are numbered anew, without those of which no point is near.
 
     Returns:
-        (S,) groups, renumbered, and (S,) classes, of the nearest fused point; -1 beyond
+        (S,) groups and (S,) classes, of the nearest fused point; -1 beyond
         ``options.far``.
     """
     distance, nearest = cKDTree(fused.coord.astype(np.float32)).query(scene.astype(np.float32))
     far = distance.astype(np.float32) > options.far
     group = np.where(far, -1, fused.group[nearest]).astype(np.int32)
-    return renumber(group), np.where(far, -1, fused.label[nearest]).astype(np.int32)
+    group = renumber(group) if renumbered else group
+    return group, np.where(far, -1, fused.label[nearest]).astype(np.int32)
 
 
 def _sizes(group: NDArray[np.int64] | Ids) -> dict[int, int]:

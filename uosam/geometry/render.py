@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from uosam.errors import ConfigError, unknown
 from uosam.geometry.depth_map import DepthMap
-from uosam.structures import Image
+from uosam.structures import Guide, Image
 
 MODES = ("inverse", "linear", "log", "normals")
 FIELD_OF_VIEW = 55.0
@@ -165,3 +165,14 @@ def _draw_normals(depth: DepthMap, focal: float | None) -> Image:
     )
     normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-12)
     return np.asarray(((normal + 1) * 127.5).round(), np.uint8)
+
+
+def make_guide(depth: DepthMap, options: RenderOptions | None = None) -> Guide:
+    """Return depth as a guide for ``refine``: its picture, and where that is made up.
+
+    Holes drawn as infinitely far are part of the picture, as published, and nobody looks for them.
+    """
+    options = options or RenderOptions()
+    made_up = ~depth.valid
+    holes = made_up if options.holes == "nearest" and made_up.any() else None
+    return Guide(image=render(depth, options), holes=holes)

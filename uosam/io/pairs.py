@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from uosam.errors import InputError
 from uosam.io.images import IMAGE_SUFFIXES
 from uosam.io.stored import MASK_SUFFIXES
+from uosam.io.walk import list_files
 from uosam.structures import Sample
 
 
@@ -54,11 +55,11 @@ def find_pairs(images: Path, masks: Path, *, image_suffixes: Iterable[str] | Non
         sample = Sample(name=masks.stem, image=images, coarse=masks)
         return Pairs(samples=[sample])
     unreadable: dict[str, str] = {}
-    mask_files = _without_logit_maps(_list_files(masks, MASK_SUFFIXES, unreadable))
+    mask_files = _without_logit_maps(list_files(masks, MASK_SUFFIXES, unreadable))
     if image_suffixes is None:
         same = images.resolve() == masks.resolve()
         image_suffixes = set(IMAGE_SUFFIXES) - set(MASK_SUFFIXES) if same else IMAGE_SUFFIXES
-    image_files = _list_files(images, image_suffixes, unreadable)
+    image_files = list_files(images, image_suffixes, unreadable)
 
     keys: list[Callable[[PurePosixPath], str]] = [_path_last_dot, _path_first_dot]
     if _is_flat(image_files) or _is_flat(mask_files):
@@ -82,6 +83,26 @@ def find_pairs(images: Path, masks: Path, *, image_suffixes: Iterable[str] | Non
         unpaired_masks=[masks / file for file in masks_left],
         unreadable=unreadable,
     )
+
+
+def find_pictures(images: Path) -> tuple[list[Sample], dict[str, str]]:
+    """List the pictures below a folder, in order of name, and sub-folders that cannot be listed.
+
+    Raises:
+        InputError: the folder is missing or without pictures, or two pictures share a name.
+    """
+    unreadable: dict[str, str] = {}
+    found: dict[str, Path] = {}
+    for file in list_files(images, IMAGE_SUFFIXES, unreadable):
+        name, path = _path_last_dot(file), images / file
+        if name in found:
+            raise InputError(
+                f"{found[name]} and {path} would both be written as {name}; rename one"
+            )
+        found[name] = path
+    if not found and not unreadable:
+        raise InputError(f"{images}: no pictures found ({', '.join(IMAGE_SUFFIXES)})")
+    return [Sample(name=name, image=found[name]) for name in sorted(found)], unreadable
 
 
 def read_manifest(path: Path) -> Pairs:
@@ -141,35 +162,6 @@ def _read_table(path: Path) -> list[dict[str, str]]:
         if not row["image"] or not row["mask"]:
             raise InputError(f"{path}: row {line} must give both image and mask, got {row}")
     return rows
-
-
-def _list_files(
-    folder: Path, suffixes: Iterable[str], unreadable: dict[str, str]
-) -> list[PurePosixPath]:
-    """List files below ``folder`` by suffix, sorted; links are followed, loops are not."""
-    if not folder.is_dir():
-        kind = "is a file" if folder.exists() else "does not exist"
-        raise InputError(f"{folder}: expected a folder, but it {kind}")
-    errors: list[OSError] = []
-    files, seen = [], set()
-    for root, folders, names in os.walk(folder, followlinks=True, onerror=errors.append):
-        real = os.path.realpath(root)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
-        relative = Path(root).relative_to(folder).as_posix()
-        files += [
-            PurePosixPath(relative, name)
-            for name in names
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes
-        ]
-    for error in errors:
-        if error.filename is None or Path(error.filename) == folder:
-            raise InputError(f"{folder}: folder cannot be listed ({error.strerror})")
-        unreadable[str(error.filename)] = f"folder cannot be listed ({error.strerror})"
-    return sorted(files)
 
 
 def _without_logit_maps(files: list[PurePosixPath]) -> list[PurePosixPath]:

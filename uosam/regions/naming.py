@@ -69,7 +69,7 @@ class Name:
         text: the name, or "unknown".
         score: mean probability of the best name, in [0, 1].
         share: weight of the regions that chose the best name by themselves, in [0, 1].
-        margin: score less that of the second name; 1 - score where there is no other.
+        margin: score less that of the second name, if there is one.
         best: up to five names with their scores, best first.
         regions: how many regions voted.
         pictures: in how many pictures.
@@ -98,8 +98,10 @@ def similarities(
         images: (N, D) embeddings of regions.
         texts: (W, D) embeddings of words.
         owner: (W,) index of the name that a word belongs to, 0 to V - 1, each at least once.
-        exclusive: as of ``ImageText``: whether the products are logarithms of probabilities that
-            add up to that of the name; else a name has its best word's.
+        exclusive: as of ``ImageText``: whether the products are logarithms of probabilities; a
+            name then has their mean over its words, as if all names were equally likely before
+            the picture is seen, whether they have one word or the hundred breeds of dogs. Else a
+            name has its best word's.
 
     Returns:
         (N, V).
@@ -112,7 +114,8 @@ def similarities(
     owners = np.asarray(owner)
     columns = [products[:, owners == name] for name in range(int(owners.max()) + 1)]
     if exclusive:
-        return np.stack([logsumexp(column, axis=1) for column in columns], axis=1)
+        means = [logsumexp(column, axis=1) - np.log(column.shape[1]) for column in columns]
+        return np.stack(means, axis=1)
     return np.stack([column.max(axis=1) for column in columns], axis=1)
 
 
@@ -208,7 +211,7 @@ def _judge(scores: NDArray[np.float64], share: float, winner: int, names: Sequen
         text=names[winner],
         score=score,
         share=share,
-        margin=score - float(others[0]) if len(others) else 1 - score,
+        margin=score - float(others[0]) if len(others) else score,
         best=best,
     )
 

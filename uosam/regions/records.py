@@ -41,6 +41,7 @@ class Record:
         stability_score: SAM's, in [0, 1].
         point_coords: x, y of the points that asked for the mask.
         crop_box: x, y, width, height of the part of the picture it was found in.
+        level: of granularity, 1 whole to 6 smallest part.
     """
 
     segmentation: Rle
@@ -56,6 +57,7 @@ class Record:
     stability_score: float | None = None
     point_coords: tuple[tuple[float, float], ...] | None = None
     crop_box: tuple[int, int, int, int] | None = None
+    level: int | None = None
 
     @property
     def mask(self) -> Mask:
@@ -166,7 +168,7 @@ def _annotation(record: Record) -> dict[str, Any]:
         found["class_proposals"] = list(record.class_proposals) or [record.class_name]
     if record.class_scores:
         found["class_scores"] = list(record.class_scores)
-    for key in ("source", "label", "caption"):
+    for key in ("source", "label", "caption", "level"):
         if getattr(record, key) is not None:
             found[key] = getattr(record, key)
     return found
@@ -230,6 +232,7 @@ def _record(item: Mapping[str, Any]) -> Record:
         stability_score=item.get("stability_score"),
         point_coords=None if points is None else tuple((px, py) for px, py in points),
         crop_box=None if crop is None else (crop[0], crop[1], crop[2], crop[3]),
+        level=item.get("level"),
     )
 
 

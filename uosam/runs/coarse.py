@@ -8,73 +8,148 @@ settings, and returns a function from (H, W, 3) RGB to scores (K, H, W). One wit
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-import json
-import os
+import io
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-import uosam
+import numpy as np
+
 from uosam.errors import ConfigError, InputError
-from uosam.io.images import IMAGE_SUFFIXES
-from uosam.lookup import lookup
-from uosam.runs.coarse_models import REFERENCES
-from uosam.runs.coarse_task import CoarseOptions, Model, is_good, label_one
-from uosam.runs.manifest import Row, file_digest, finish, open_journal, record
-from uosam.runs.task import Outcome, explain
-from uosam.structures import Sample
+from uosam.io.codecs import encode_labels
+from uosam.io.images import read_image
+from uosam.io.soft import swap_scores
+from uosam.runs.coarse_models import CoarseOptions, Model, describe_model, find_model, make_header
+from uosam.runs.engine import run_folder
+from uosam.runs.manifest import Row
+from uosam.runs.summary import Run
+from uosam.runs.task import Encoded, Outcome, Task
+from uosam.structures import Floats, Image, LabelMap, LabelSpec, Sample
 
 
-@dataclass(frozen=True, kw_only=True)
-class CoarseRun:
-    """What became of a folder.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Labelled:
+    """What a model says of a picture: (K, H, W) scores, the best of them, and seconds it took."""
 
-    Attributes:
-        labelled: pictures that have a mask, earlier runs included.
-        skipped: how many of them an earlier run did.
-        failures: reason by name of the picture, or by folder that cannot be listed.
-        seconds: wall time.
-    """
-
-    labelled: int
-    skipped: int
-    failures: Mapping[str, str]
+    scores: Floats
+    labels: LabelMap
     seconds: float
 
 
-def find_model(options: CoarseOptions, samples: Sequence[Sample]) -> Callable[[], Model]:
-    """Return the function that loads the model which the options name, ready to be called.
+@dataclass(frozen=True, kw_only=True)
+class CoarseTask(Task):
+    """Label one picture.
 
-    Raises:
-        ConfigError: the name is not known, its code is not on the Python path, or the settings
-            are not those of the model.
+    Attributes:
+        folder: of the masks.
+        options: which model, and what else is written.
+        pictures: all of them, for models whose classes exist for a set only.
     """
-    load = lookup("model", options.model, REFERENCES)
-    first = next(iter(inspect.signature(load).parameters.values()))
-    if options.checkpoint is None and first.default is inspect.Parameter.empty:
-        raise ConfigError(f"model {options.model!r} needs its weights; give --checkpoint FILE")
-    arguments = {"device": options.device, **options.settings}
-    if needs_set(load, options):
-        arguments["pictures"] = [sample.image for sample in samples]
-    try:
-        inspect.signature(load).bind(options.checkpoint, **arguments)
-    except TypeError as error:
-        known = [name for name in inspect.signature(load).parameters if name != "device"][1:]
-        raise ConfigError(
-            f"model {options.model!r} takes the settings {', '.join(known) or 'none'}, got "
-            f"{', '.join(options.settings) or 'none'} ({error}); give them as -s NAME=VALUE"
-        ) from error
-    return lambda: load(options.checkpoint, **arguments)
+
+    titles: ClassVar[Mapping[str, str]] = {"labelled": "labelled"}
+    statuses: ClassVar[tuple[str, ...]] = ("labelled",)
+    folder: Path
+    options: CoarseOptions
+    pictures: tuple[Sample, ...]
+
+    @property
+    def out(self) -> Path:
+        """Folder of the masks."""
+        return self.folder
+
+    @property
+    def overwrite(self) -> bool:
+        """Whether results of other settings are replaced."""
+        return self.options.overwrite
+
+    def header(self) -> Row:
+        """Return model, settings, weights and version."""
+        return make_header(self.options, self.pictures)
+
+    def inputs(self, sample: Sample) -> Mapping[str, Path]:
+        """Return the picture."""
+        if sample.image is None:
+            raise InputError(f"sample {sample.name!r} must have a picture")
+        return {"image": sample.image}
+
+    def output(self, sample: Sample) -> Path:
+        """Return where the mask goes."""
+        return self.folder / f"{sample.name}.png"
+
+    def extras(self, sample: Sample) -> Sequence[Path]:
+        """Return where the scores go, if they are written."""
+        if self.options.scores is None:
+            return ()
+        suffix = ".npz" if self.options.compress else ".npy"
+        return (Path(self.options.scores) / f"{sample.name}{suffix}",)
+
+    def load(self) -> Model:
+        """Load the model, and fit it to the pictures if it needs that."""
+        return find_model(self.options, self.pictures)()
+
+    def read(self, sample: Sample) -> Image:
+        """Read the picture."""
+        return read_image(self.inputs(sample)["image"])
+
+    def compute(self, model: Model, read: Image) -> Labelled:
+        """Label one picture."""
+        start = time.perf_counter()
+        scores = model(read)
+        if scores.ndim != 3 or scores.shape[1:] != read.shape[:2]:
+            raise ConfigError(
+                f"a model must return scores (K, {read.shape[0]}, {read.shape[1]}), got "
+                f"{scores.shape}"
+            )
+        labels = scores.argmax(axis=0).astype(np.int32)
+        return Labelled(scores=scores, labels=labels, seconds=time.perf_counter() - start)
+
+    def encode(self, sample: Sample, read: Image, result: Labelled) -> Encoded:
+        """Encode mask and scores."""
+        return Encoded(
+            data=encode_coarse(
+                result.labels, len(result.scores), self.options.model, self.options.settings
+            ),
+            extras={
+                path: _encode_scores(result.scores, result.labels, self.options)
+                for path in self.extras(sample)
+            },
+            status="labelled",
+            seconds={"label": result.seconds},
+        )
 
 
-def needs_set(load: Callable[..., Any], options: CoarseOptions) -> bool:
-    """Tell whether a model is fitted to the pictures themselves, and no earlier fit is given."""
-    fitted = {"centroids", "clusters", "pictures"} & options.settings.keys()
-    return "pictures" in inspect.signature(load).parameters and not fitted
+def encode_coarse(
+    labels: LabelMap, classes: int, model: str, settings: Mapping[str, Any] | None = None
+) -> bytes:
+    """Return the PNG of a label map in the encoding that the model's community uses.
+
+    Args:
+        labels: (H, W) ids.
+        classes: how many channels the scores have; grey ids of more than 255 take 16 bits.
+        model: key of ``MODELS``; others are written as grey ids.
+        settings: of the model.
+    """
+    facts = describe_model(model, settings)
+    codec = facts.codec
+    if codec == "index8" and classes > 255:  # 255 would be read as "ignore"
+        codec = "index16"
+    dtype = "uint16" if codec == "index16" else "uint8"
+    spec = LabelSpec(codec=codec, background=facts.background, ignore=None, dtype=dtype)
+    return encode_labels(".png", labels, spec)
+
+
+def _encode_scores(scores: Floats, labels: LabelMap, options: CoarseOptions) -> bytes:
+    """Return scores as float16, whose argmax is still the label map."""
+    limit = np.finfo(np.float16).max
+    rounded = swap_scores(labels, scores.clip(-limit, limit).astype(np.float16))
+    buffer = io.BytesIO()
+    if options.compress:
+        np.savez_compressed(buffer, scores=rounded)
+    else:
+        np.save(buffer, rounded)
+    return buffer.getvalue()
 
 
 def label_folder(
@@ -84,7 +159,7 @@ def label_folder(
     *,
     unreadable: Mapping[str, str] | None = None,
     on_outcome: Callable[[Outcome], object] = lambda outcome: None,
-) -> CoarseRun:
+) -> Run:
     """Label every picture into ``out``, skipping those that an earlier run has done.
 
     A mask goes to ``out / (name + ".png")``. One bad picture is a recorded failure.
@@ -101,93 +176,6 @@ def label_folder(
         InputError: ``out`` cannot be written.
         BackendError: the model cannot be loaded.
     """
-    start = time.perf_counter()
-    failures = dict(unreadable or {})
-    labelled = skipped = 0
-    load = find_model(options, samples)
-    header = make_header(options, samples)
-    with open_journal(out, header, overwrite=options.overwrite) as journal:
-        model: Model | None = None
-        for sample in samples:
-            done = journal.rows.get(sample.name)
-            if done is not None and is_good(out, sample, options, done):
-                outcome = Outcome(row=done, skipped=True)
-            else:
-                # Only now: a run that has nothing left to do loads no model.
-                model = load() if model is None else model
-                outcome = label_one(model, sample, out, options)
-            record(journal, outcome.row)
-            on_outcome(outcome)
-            if "error" in outcome.row:
-                failures[sample.name] = outcome.row["error"]
-            else:
-                labelled += 1
-                skipped += outcome.skipped
-        try:
-            finish(journal)
-        except OSError as error:
-            failures["manifest.jsonl"] = f"{explain(error)}; free space and run again"
-    return CoarseRun(
-        labelled=labelled,
-        skipped=skipped,
-        failures=failures,
-        seconds=time.perf_counter() - start,
-    )
-
-
-def find_pictures(images: Path) -> tuple[list[Sample], dict[str, str]]:
-    """List the pictures below a folder, in order of name, and sub-folders that cannot be listed.
-
-    Raises:
-        InputError: the folder is missing or without pictures, or two pictures share a name.
-    """
-    if not images.is_dir():
-        raise InputError(f"{images}: expected a folder of pictures, found none")
-    errors: list[OSError] = []
-    found: dict[str, Path] = {}
-    for root, folders, names in os.walk(images, onerror=errors.append):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for file in sorted(names):
-            path = Path(root, file)
-            if file.startswith(".") or path.suffix.lower() not in IMAGE_SUFFIXES:
-                continue
-            name = path.relative_to(images).with_suffix("").as_posix()
-            if name in found:
-                raise InputError(
-                    f"{found[name]} and {path} would both be labelled as {name}.png; rename one"
-                )
-            found[name] = path
-    unreadable = {
-        str(error.filename): f"folder cannot be listed ({error.strerror})" for error in errors
-    }
-    if not found and not unreadable:
-        raise InputError(f"{images}: no pictures found ({', '.join(IMAGE_SUFFIXES)})")
-    return [Sample(name=name, image=found[name]) for name in sorted(found)], unreadable
-
-
-def make_header(options: CoarseOptions, samples: Sequence[Sample]) -> Row:
-    """Return everything that determines a mask, besides the picture; files stand as digests.
-
-    Raises:
-        InputError: the checkpoint cannot be read.
-    """
-    try:
-        path = options.checkpoint
-        weights = "none" if path is None else file_digest(Path(path))
-    except OSError as error:
-        raise InputError(
-            f"{options.checkpoint}: checkpoint cannot be read ({error.strerror}); "
-            "give the weights file of the model with --checkpoint"
-        ) from error
-    settings: dict[str, Any] = {"model": options.model, "compress": options.compress}
-    settings["scores"] = options.scores is not None
-    for key, value in options.settings.items():
-        if key == "save":  # where a model leaves what it learned decides nothing
-            continue
-        is_file = isinstance(value, str) and Path(value).is_file()
-        settings[f"settings.{key}"] = file_digest(Path(value)) if is_file else value
-    if needs_set(lookup("model", options.model, REFERENCES), options):
-        names = "\n".join(sample.name for sample in samples)
-        settings["pictures"] = hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()
-    header: Row = {"uosam": uosam.__version__, "weights": weights, "settings": settings}
-    return {str(k): v for k, v in json.loads(json.dumps(header)).items()}
+    find_model(options, samples)
+    task = CoarseTask(folder=out, options=options, pictures=tuple(samples))
+    return run_folder(task, samples, failures=unreadable, on_outcome=on_outcome)

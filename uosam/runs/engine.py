@@ -1,111 +1,109 @@
-"""Refine a folder: in this process or in several, whole or from where a killed run stopped."""
+"""Work through a folder: in this process or in several, whole or from where a run stopped.
+
+The one engine of all commands over folders; what is done to a sample is a ``Task``.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from functools import cached_property, partial
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
 import cv2
 
-from uosam.config import Config, dump_config
-from uosam.errors import BackendError, ConfigError
+from uosam.errors import BackendError, ConfigError, InputError
 from uosam.io.atomic import write_atomic
-from uosam.io.pairs import Pairs
-from uosam.runs.manifest import Row, finish, make_header, open_journal, record
-from uosam.runs.summary import Run, encode_summary, sum_up
+from uosam.runs.manifest import Row, finish, open_journal, record
+from uosam.runs.summary import Run, Tally, encode_summary
 from uosam.runs.task import (
-    Job,
+    Computed,
+    Inputs,
     Outcome,
-    compute_several,
+    Task,
+    compute_one,
     explain,
-    output_path,
     read_one,
-    refine_one,
     write_one,
 )
 from uosam.structures import Sample
 
 
-def refine_folder(
-    pairs: Pairs,
-    out: Path,
-    config: Config,
+def run_folder(
+    task: Task,
+    samples: Sequence[Sample],
     *,
-    inputs: Sequence[Path] = (),
+    failures: Mapping[str, str] | None = None,
+    unpaired: Sequence[str] = (),
+    files: Mapping[str, bytes] | None = None,
     on_outcome: Callable[[Outcome], object] = lambda outcome: None,
 ) -> Run:
-    """Refine every pair into ``out``, skipping those that an earlier run has done.
+    """Do a task to every sample, skipping those that an earlier run has done.
 
-    A mask goes to ``out / (name + suffix of the coarse mask)``. One bad sample is a recorded
-    failure. Results do not depend on the number of workers nor on how often the run was stopped.
-    A script that asks for several workers calls this below ``if __name__ == "__main__"``, since
-    each worker imports the script anew.
+    One bad sample is a recorded failure. Results do not depend on the number of workers nor on how
+    often the run was stopped. A script that asks for several workers calls this below
+    ``if __name__ == "__main__"``, since each worker imports the script anew.
 
     Args:
-        pairs: samples with picture and coarse mask, and what found no partner.
-        out: folder for masks, ``manifest.jsonl``, ``config.yaml`` and ``summary.json``.
-        config: all settings.
-        inputs: folders that must not be written into.
+        task: what is done.
+        samples: in order of name.
+        failures: what is known to have failed before the start, reason by file or folder.
+        unpaired: files that belong to no sample.
+        files: further files of the output folder by name, such as its settings.
         on_outcome: called with each outcome, in the order of the samples.
 
     Raises:
-        ConfigError: ``out`` holds other results, or is or lies in an input folder.
-        InputError: ``out`` cannot be written.
+        ConfigError: the output folder holds other results, or an output is an input of the run.
+        InputError: the output folder cannot be written.
         BackendError: the model cannot be loaded, or a worker process died.
     """
     start = time.perf_counter()
-    check_folders(out, config, inputs)
-    job = Job(out=out, config=config)
-    for sample in pairs.samples:
-        if sample.coarse and output_path(job, sample).resolve() == sample.coarse.resolve():
-            raise ConfigError(f"{sample.coarse} would be overwritten; give another output folder")
-    header = make_header(config)
-    outcomes = []
-    failures = dict(pairs.unreadable)
-    with open_journal(out, header, overwrite=config.engine.overwrite) as journal:
-        done = [journal.rows.get(sample.name) for sample in pairs.samples]
-        for outcome in _map(job, pairs.samples, done):
+    _keep_inputs(task, samples)
+    header = task.header()
+    tally = Tally(task=task, failures=dict(failures or {}), unpaired=list(unpaired))
+    with open_journal(task.out, header, overwrite=task.overwrite) as journal:
+        done = [journal.rows.get(sample.name) for sample in samples]
+        for outcome in _map(task, samples, done):
             record(journal, outcome.row)
-            outcomes.append(outcome)
+            tally.add(outcome)
             on_outcome(outcome)
         try:
-            write_atomic(out / "config.yaml", dump_config(config).encode())
+            for name, data in (files or {}).items():
+                write_atomic(task.out / name, data)
             finish(journal)
         except OSError as error:
-            # The pictures are safe on disk or recorded as failed.
-            failures["manifest.jsonl"] = f"{explain(error)}; free space and run again"
-    unpaired = [str(path) for path in (*pairs.unpaired_images, *pairs.unpaired_masks)]
-    run = sum_up(outcomes, failures, unpaired, time.perf_counter() - start)
+            # The results are safe on disk or recorded as failed.
+            tally.failures["manifest.jsonl"] = f"{explain(error)}; free space and run again"
+    run = tally.sum_up(time.perf_counter() - start)
     with suppress(OSError):
-        write_atomic(out / "summary.json", encode_summary(run, header))
+        write_atomic(task.out / "summary.json", encode_summary(run, header))
     return run
 
 
-def check_folders(out: Path, config: Config, inputs: Sequence[Path]) -> None:
-    """Refuse to write into an input folder, or pictures for people among the masks.
+def check_folders(folders: Mapping[str, Path], inputs: Sequence[Path]) -> None:
+    """Refuse to write into an input folder, or pictures for people among the results.
+
+    Args:
+        folders: what is written by what it is called; the results are "output".
+        inputs: folders that are only read.
 
     Raises:
         ConfigError: which folder lies in which.
     """
-    asked = {
-        "output": out,
-        "overlay": config.engine.overlay,
-        "confidence": config.engine.confidence,
-    }
-    folders = {name: Path(path).resolve() for name, path in asked.items() if path}
+    places = {name: path.resolve() for name, path in folders.items()}
     protected = [path.resolve() for path in inputs if path.is_dir()]
-    for name, folder in folders.items():
-        others = protected if name == "output" else [*protected, folders["output"]]
+    for name, folder in places.items():
+        others = protected if name == "output" else [*protected, places["output"]]
         for other in others:
             if folder.is_relative_to(other):
                 raise ConfigError(
@@ -114,18 +112,76 @@ def check_folders(out: Path, config: Config, inputs: Sequence[Path]) -> None:
                 )
 
 
-def _map(job: Job, samples: Sequence[Sample], done: Sequence[Row | None]) -> Iterator[Outcome]:
+def _keep_inputs(task: Task, samples: Sequence[Sample]) -> None:
+    """Refuse to write over a file that the sample is read from."""
+    for sample in samples:
+        try:
+            files, output = task.inputs(sample), task.output(sample).resolve()
+        except InputError:  # recorded when its turn comes
+            continue
+        for path in files.values():
+            if path.resolve() == output:
+                raise ConfigError(f"{path} would be overwritten; give another output folder")
+
+
+class Worker:
+    """A task in the process that works at it, with its model once it is needed."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+    @cached_property
+    def model(self) -> Any:
+        """The loaded model; a run that has nothing left to do loads none."""
+        model = self.task.load()
+        torch = sys.modules.get("torch")
+        if torch is not None and self.task.workers > 1:
+            torch.set_num_threads(max(1, (os.cpu_count() or 1) // self.task.workers))
+        return model
+
+    def read(self, sample: Sample, done: Row | None) -> Inputs | Outcome:
+        """Read one sample."""
+        return read_one(self.task, sample, done)
+
+    def compute(
+        self, tasks: Sequence[tuple[Sample, Row | None]], reads: Sequence[Inputs | Outcome]
+    ) -> list[Computed | Outcome]:
+        """Compute several samples; only a model that does not load is an error."""
+        if not any(isinstance(read, Inputs) for read in reads):
+            return [read for read in reads if isinstance(read, Outcome)]
+        works = [
+            partial(compute_one, self.task, sample, done, read)
+            for (sample, done), read in zip(tasks, reads, strict=True)
+        ]
+        return self.task.together(self.model, works)
+
+    def write(self, sample: Sample, done: Row | None, computed: Computed | Outcome) -> Outcome:
+        """Write one sample."""
+        return write_one(self.task, sample, done, computed)
+
+    def do(self, sample: Sample, done: Row | None) -> Outcome:
+        """Read, compute and write one sample."""
+        (computed,) = self.compute([(sample, done)], [self.read(sample, done)])
+        return self.write(sample, done, computed)
+
+
+_worker: Worker | None = None
+"""That of a worker process."""
+
+
+def _map(task: Task, samples: Sequence[Sample], done: Sequence[Row | None]) -> Iterator[Outcome]:
     """Yield the outcomes in the order of ``samples``."""
-    workers = min(job.config.engine.workers, len(samples))
+    workers = min(task.workers, len(samples))
     if workers <= 1:
-        yield from _in_this_process(job, samples, done)
+        yield from _in_this_process(Worker(task), samples, done)
         return
-    jobs = [job] * len(samples)
     # spawn: a forked process would share the state of CUDA and of thread pools.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+    pool = ProcessPoolExecutor(
+        workers, mp_context=context, initializer=_start_worker, initargs=(task,)
+    )
     try:
-        yield from pool.map(refine_one, jobs, samples, done)
+        yield from pool.map(_do_in_worker, samples, done)
     except BrokenProcessPool as error:
         raise BackendError(
             "a worker process died, most likely for want of memory; run again with fewer "
@@ -136,39 +192,43 @@ def _map(job: Job, samples: Sequence[Sample], done: Sequence[Row | None]) -> Ite
 
 
 def _in_this_process(
-    job: Job, samples: Sequence[Sample], done: Sequence[Row | None]
+    worker: Worker, samples: Sequence[Sample], done: Sequence[Row | None]
 ) -> Iterator[Outcome]:
-    """Refine one batch after the other, while the next is read and the last is written."""
+    """Compute one batch after the other, while the next is read and the last is written."""
     tasks = list(zip(samples, done, strict=True))
-    size = job.config.engine.batch
+    size = worker.task.batch
     batches = [tasks[start : start + size] for start in range(0, len(tasks), size)]
     last: Future[list[Outcome]] = Future()
     last.set_result([])
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-        reads = (reader.submit(_each, read_one, job, batch) for batch in batches)
+        reads = (reader.submit(_each, worker.read, batch) for batch in batches)
         for batch, (read, _) in zip(batches, pairwise(chain(reads, [Future()])), strict=True):
             try:
-                refined = compute_several(job, batch, read.result())
+                computed = worker.compute(batch, read.result())
             except BaseException:  # Ctrl-C: the last are on disk, or will be, and are recorded
                 yield from last.result()
                 raise
             yield from last.result()
-            last = writer.submit(_each, write_one, job, batch, refined)
+            last = writer.submit(_each, worker.write, batch, computed)
         yield from last.result()
 
 
 def _each(
-    do: Callable[..., Any],
-    job: Job,
-    batch: Sequence[tuple[Sample, Row | None]],
-    *more: Sequence[Any],
+    do: Callable[..., Any], batch: Sequence[tuple[Sample, Row | None]], *more: Sequence[Any]
 ) -> list[Any]:
     """Call ``do`` for every sample of a batch, with what else there is for it."""
-    return [do(job, *task, *rest) for task, *rest in zip(batch, *more, strict=True)]
+    return [do(*task, *rest) for task, *rest in zip(batch, *more, strict=True)]
 
 
-def _start_worker() -> None:
+def _do_in_worker(sample: Sample, done: Row | None) -> Outcome:
+    assert _worker is not None
+    return _worker.do(sample, done)
+
+
+def _start_worker(task: Task) -> None:
     """Leave the cores to the other workers, and end with the parent, even if that is killed."""
+    global _worker
+    _worker = Worker(task)
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     parent = multiprocessing.parent_process()

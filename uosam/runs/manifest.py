@@ -58,8 +58,9 @@ def make_header(config: Config) -> Row:
         for key, value in asdict(options).items()
         if section != "engine" and not (section == "backend" and key in _NOT_DETERMINING)
     }
-    # Where the scores lie determines nothing; each row has the digest of its own.
+    # Where scores and depth lie determines nothing; each row has the digests of its own.
     settings["labels.scores"] = config.labels.scores is not None
+    settings["depth.folder"] = config.depth.folder is not None
     weights = weights_digest(config.backend)
     header = {"uosam": uosam.__version__, "weights": weights, "settings": settings}
     # Through JSON and back, so that a tuple equals the list that will be read from the file.

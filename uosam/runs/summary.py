@@ -1,15 +1,15 @@
-"""The figures of a run: summed from its outcomes, as text and as ``summary.json``."""
+"""The figures of a run: summed from its outcomes as they come, as text and as ``summary.json``."""
 
 from __future__ import annotations
 
 import json
 import platform
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from uosam.runs.manifest import Row
-from uosam.runs.task import Outcome
+from uosam.runs.task import Outcome, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,71 +17,98 @@ class Run:
     """The sum of all outcomes.
 
     Attributes:
-        refined: samples whose map changed, earlier runs included.
-        kept: samples whose map came back as it was, earlier runs included.
-        skipped: how many of both were done by an earlier run.
+        titles: what is shown for each status and count, in order.
+        status: samples by what became of them, earlier runs included.
+        counts: entries of the manifest summed, by name; by reason where they say reasons.
+        skipped: how many samples were done by an earlier run.
         failures: reason by name of the sample, or by file or folder.
-        unpaired: pictures without a mask and masks without a picture.
-        accepted: objects redrawn.
-        rejected: objects kept as they were, by reason.
+        unpaired: files that belong to no sample.
         seconds: by stage, summed over workers; of this run alone.
         wall: seconds that this run took.
     """
 
-    refined: int
-    kept: int
+    titles: Mapping[str, str]
+    status: Mapping[str, int]
+    counts: Mapping[str, int | Mapping[str, int]]
     skipped: int
     failures: Mapping[str, str]
     unpaired: Sequence[str]
-    accepted: int
-    rejected: Mapping[str, int]
     seconds: Mapping[str, float]
     wall: float
 
 
-def sum_up(
-    outcomes: Iterable[Outcome], failures: Mapping[str, str], unpaired: Sequence[str], wall: float
-) -> Run:
-    """Add the outcomes up.
+@dataclass(eq=False, kw_only=True)
+class Tally:
+    """The sum so far; holds no outcome.
 
-    Args:
-        outcomes: one per sample.
-        failures: of the run itself, reason by file.
-        unpaired: files without a partner.
-        wall: seconds.
+    Attributes:
+        task: says which entries of the manifest are summed.
+        failures: reason by name of the sample, or by file or folder.
+        unpaired: files that belong to no sample.
     """
-    status: Counter[str] = Counter()
-    failed, skipped, accepted = dict(failures), 0, 0
-    rejected: Counter[str] = Counter()
-    seconds: dict[str, float] = {}
-    for outcome in outcomes:
+
+    task: Task
+    failures: dict[str, str]
+    unpaired: list[str]
+    _status: Counter[str] = field(default_factory=Counter)
+    _counts: dict[str, Counter[str]] = field(init=False)
+    _seconds: dict[str, float] = field(default_factory=dict)
+    _skipped: int = 0
+
+    def __post_init__(self) -> None:
+        """Begin every count."""
+        counted = [key for key in self.task.titles if key not in self.task.statuses]
+        self._counts = {key: Counter() for key in counted}
+
+    def add(self, outcome: Outcome) -> None:
+        """Add one outcome."""
         row = outcome.row
         for stage, value in outcome.seconds.items():
-            seconds[stage] = seconds.get(stage, 0.0) + value
+            self._seconds[stage] = self._seconds.get(stage, 0.0) + value
         if "error" in row:
-            failed[row["name"]] = row["error"]
-            continue
-        status[row["status"]] += 1
-        skipped += outcome.skipped
-        accepted += row["accepted"]
-        rejected.update(row["rejected"])
-    return Run(
-        refined=status["refined"],
-        kept=status["kept"],
-        skipped=skipped,
-        failures=failed,
-        unpaired=unpaired,
-        accepted=accepted,
-        rejected=dict(rejected.most_common()),
-        seconds=seconds,
-        wall=wall,
-    )
+            self.failures[row["name"]] = row["error"]
+            return
+        self._status[row["status"]] += 1
+        self._skipped += outcome.skipped
+        for key, counter in self._counts.items():
+            by_reason = key in self.task.reasons
+            counter.update(row[key] if by_reason else {"": row[key]})
+
+    def sum_up(self, wall: float) -> Run:
+        """Return the figures.
+
+        Args:
+            wall: seconds that the run took.
+        """
+        counts: dict[str, int | Mapping[str, int]] = {
+            key: dict(counter.most_common()) if key in self.task.reasons else counter[""]
+            for key, counter in self._counts.items()
+        }
+        return Run(
+            titles=self.task.titles,
+            status={key: self._status[key] for key in self.task.statuses},
+            counts=counts,
+            skipped=self._skipped,
+            failures=self.failures,
+            unpaired=self.unpaired,
+            seconds=self._seconds,
+            wall=wall,
+        )
 
 
 def encode_summary(run: Run, header: Row) -> bytes:
     """Return ``summary.json``: the figures, what made them and where; never the same twice."""
+    figures = {
+        **run.status,
+        "skipped": run.skipped,
+        "failures": run.failures,
+        "unpaired": list(run.unpaired),
+        **run.counts,
+        "seconds": run.seconds,
+        "wall": run.wall,
+    }
     where = {"python": platform.python_version(), "machine": platform.machine()}
-    return (json.dumps({**asdict(run), **header, **where}, indent=2) + "\n").encode()
+    return (json.dumps({**figures, **header, **where}, indent=2) + "\n").encode()
 
 
 def describe(run: Run, most: int = 10) -> list[str]:
@@ -91,17 +118,21 @@ def describe(run: Run, most: int = 10) -> list[str]:
         run: as summed up.
         most: unpaired files to list; the others are counted and stand in ``summary.json``.
     """
-    earlier = f" ({run.skipped} of both by an earlier run)" if run.skipped else ""
-    lines = [
-        f"refined            {run.refined}",
-        f"kept as they were  {run.kept}{earlier}",
-        f"failed             {len(run.failures)}",
-        f"unpaired           {len(run.unpaired)}",
-        f"objects redrawn    {run.accepted}",
-        f"objects kept       {sum(run.rejected.values())}",
+    figures: list[tuple[str, str]] = [
+        (run.titles[key], str(count)) for key, count in run.status.items()
     ]
-    lines += [f"  {count:8d}  {reason}" for reason, count in run.rejected.items()]
-    lines.append(f"seconds            {run.wall:.1f}")
+    if run.skipped:
+        share = "of both " if len(figures) == 2 else ""
+        title, text = figures[-1]
+        figures[-1] = (title, f"{text} ({run.skipped} {share}by an earlier run)")
+    figures += [("failed", str(len(run.failures))), ("unpaired", str(len(run.unpaired)))]
+    lines = [f"{title:<18} {text}" for title, text in figures]
+    for key, count in run.counts.items():
+        reasons = count if isinstance(count, Mapping) else {}
+        total = sum(reasons.values()) if isinstance(count, Mapping) else count
+        lines.append(f"{run.titles[key]:<18} {total}")
+        lines += [f"  {number:8d}  {reason}" for reason, number in reasons.items()]
+    lines.append(f"{'seconds':<18} {run.wall:.1f}")
     lines += [f"  {value:8.1f}  {stage}" for stage, value in run.seconds.items()]
     lines += [f"unpaired: {path}" for path in run.unpaired[:most]]
     if len(run.unpaired) > most:

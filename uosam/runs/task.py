@@ -1,48 +1,117 @@
-"""One sample of a run, from paths to a written mask and its line of the manifest."""
+"""The seam of every command over folders: what it does to one sample, and what became of it.
+
+A command is a ``Task``: which files a sample has, and how it is read, computed and encoded. The
+engine does the rest for all of them alike: resume, failures, digests, workers, atomic writes.
+"""
 
 from __future__ import annotations
 
+import abc
 import hashlib
 import os
-import sys
 import time
 import traceback
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from uosam.backends import BackendOptions, load_backend
-from uosam.backends.sharing import BatchingBackend, work_together
-from uosam.backends.weights.cache import open_cache, remember
-from uosam.config import Config, EngineOptions
 from uosam.errors import InputError, UosamError
 from uosam.io.atomic import write_atomic
-from uosam.io.codecs import LabelFile, encode_labels, read_with
-from uosam.io.images import check_same_size, read_image
-from uosam.io.soft import find_scores, read_scores
-from uosam.pipeline import refine
-from uosam.report.overlay import encode_confidence, encode_overlay
 from uosam.runs.manifest import Row, file_digest
-from uosam.structures import Backend, Image, Refinement, Sample
+from uosam.structures import Sample
 
 
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """What every sample of a run shares; travels to the workers.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Encoded:
+    """What is to be written of one sample.
 
     Attributes:
-        out: folder of the refined masks.
-        config: all settings.
+        data: bytes of the output.
+        extras: bytes of further files by path; written before the output, so that a sample with an
+            output is whole.
+        status: what became of it; a key of ``Task.titles``.
+        details: further entries of its line of the manifest; must not depend on time.
+        seconds: wall time by stage.
     """
 
-    out: Path
-    config: Config
+    data: bytes
+    extras: Mapping[Path, bytes] = field(default_factory=dict)
+    status: str
+    details: Row = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+class Task(abc.ABC):
+    """What a command does to one sample; a value that travels to the workers once.
+
+    Attributes:
+        titles: what the summary calls each status and each counted entry of the manifest, in the
+            order in which they are shown.
+        statuses: those titles that are statuses of samples.
+        reasons: those titles whose entries are numbers by reason; the others are numbers.
+    """
+
+    titles: ClassVar[Mapping[str, str]]
+    statuses: ClassVar[tuple[str, ...]]
+    reasons: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def workers(self) -> int:
+        """Processes that work at it, each with its own model."""
+        return 1
+
+    @property
+    def batch(self) -> int:
+        """Samples computed at a time in one process."""
+        return 1
+
+    @property
+    def overwrite(self) -> bool:
+        """Whether results of other settings are replaced."""
+        return False
+
+    @property
+    @abc.abstractmethod
+    def out(self) -> Path:
+        """Folder of the outputs and of the manifest."""
+
+    @abc.abstractmethod
+    def header(self) -> Row:
+        """Return everything that determines an output besides the files of the sample."""
+
+    @abc.abstractmethod
+    def inputs(self, sample: Sample) -> Mapping[str, Path]:
+        """Return the files of a sample by what they are ("image", "mask", ...)."""
+
+    @abc.abstractmethod
+    def output(self, sample: Sample) -> Path:
+        """Return where the output of a sample goes."""
+
+    def extras(self, sample: Sample) -> Sequence[Path]:
+        """Return which further files a finished sample has."""
+        return ()
+
+    @abc.abstractmethod
+    def load(self) -> Any:
+        """Load the model; an error here ends the run."""
+
+    @abc.abstractmethod
+    def read(self, sample: Sample) -> Any:
+        """Read the files of a sample."""
+
+    @abc.abstractmethod
+    def compute(self, model: Any, read: Any) -> Any:
+        """Turn what was read into a result."""
+
+    @abc.abstractmethod
+    def encode(self, sample: Sample, read: Any, result: Any) -> Encoded:
+        """Encode a result as files and a line of the manifest."""
+
+    def together(self, model: Any, works: Sequence[Callable[[Any], Any]]) -> list[Any]:
+        """Call functions of the model, one a sample; in shared batches where the model can."""
+        return [work(model) for work in works]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,194 +129,113 @@ class Outcome:
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
-@lru_cache(maxsize=1)
-def _backend(options: BackendOptions, engine: EngineOptions) -> Backend:
-    """Build the model once in the process that uses it."""
-    backend = load_backend(options)
-    torch = sys.modules.get("torch")
-    if torch is not None and engine.workers > 1:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // engine.workers))
-    if engine.embedding_cache == "always":
-        remember(backend, options, open_cache(engine.embedding_cache_gb))
-    return backend
-
-
-def refine_one(job: Job, sample: Sample, done: Row | None) -> Outcome:
-    """Refine one sample, or tell why not; only a model that does not load ends the run."""
-    return write_one(job, sample, done, compute_one(job, sample, done, read_one(job, sample, done)))
-
-
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Inputs:
-    """The files of one sample in memory, and how long reading them took."""
+    """The files of one sample in memory, their digests, and how long reading them took."""
 
-    image: Image
-    file: LabelFile
-    soft: Path | None
-    scores: NDArray[np.float32] | None
+    read: Any
+    digests: Mapping[str, str]
     seconds: float
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Refined:
-    """One sample in memory: what was read, and what became of it."""
+class Computed:
+    """One sample in memory: what was read, and what came of it."""
 
     inputs: Inputs
-    result: Refinement
+    result: Any
 
 
-def read_one(job: Job, sample: Sample, done: Row | None) -> Inputs | Outcome:
+def read_one(task: Task, sample: Sample, done: Row | None) -> Inputs | Outcome:
     """Read the files of one sample, unless an earlier run has done it; never an error."""
-    if done is not None and _is_good(job, sample, done):
+    if done is not None and is_good(task, sample, done):
         return Outcome(row=done, skipped=True)
     try:
-        return _read(job, sample)
+        start = time.perf_counter()
+        paths = task.inputs(sample)
+        before = {path: _state(path) for path in paths.values()}
+        read = task.read(sample)
+        digests = {key: file_digest(path) for key, path in paths.items()}
+        for path, state in before.items():
+            if _state(path) != state:
+                raise InputError(f"{path}: changed while it was read; run again once it is whole")
+        return Inputs(read=read, digests=digests, seconds=time.perf_counter() - start)
     except Exception as error:  # also the unforeseen: thousands of others wait
-        return _failure(job, sample, done, error)
-
-
-def compute_several(
-    job: Job, tasks: Sequence[tuple[Sample, Row | None]], reads: Sequence[Inputs | Outcome]
-) -> list[Refined | Outcome]:
-    """Refine several samples as ``compute_one`` does, in shared batches if the model can."""
-    works = [
-        partial(compute_one, job, *task, read) for task, read in zip(tasks, reads, strict=True)
-    ]
-    if sum(isinstance(read, Inputs) for read in reads) > 1:
-        backend = _backend(job.config.backend, job.config.engine)
-        if isinstance(backend, BatchingBackend):
-            return work_together(works, backend)
-    return [work() for work in works]
+        return failure(task, sample, done, error)
 
 
 def compute_one(
-    job: Job,
-    sample: Sample,
-    done: Row | None,
-    read: Inputs | Outcome,
-    backend: Backend | None = None,
-) -> Refined | Outcome:
-    """Refine in memory what was read; only a model that does not load is an error."""
+    task: Task, sample: Sample, done: Row | None, read: Inputs | Outcome, model: Any
+) -> Computed | Outcome:
+    """Compute in memory from what was read; never an error."""
     if isinstance(read, Outcome):
         return read
-    if backend is None:
-        backend = _backend(job.config.backend, job.config.engine)
     try:
-        result = refine(
-            read.image,
-            read.file.labels,
-            backend,
-            job.config.refine,
-            background=read.file.spec.background,
-            scores=read.scores,
-        )
+        return Computed(inputs=read, result=task.compute(model, read.read))
     except Exception as error:
-        return _failure(job, sample, done, error)
-    return Refined(inputs=read, result=result)
+        return failure(task, sample, done, error)
 
 
-def write_one(job: Job, sample: Sample, done: Row | None, refined: Refined | Outcome) -> Outcome:
-    """Write what was refined and tell what became of the sample; never an error."""
-    if isinstance(refined, Outcome):
-        return refined
+def write_one(
+    task: Task, sample: Sample, done: Row | None, computed: Computed | Outcome
+) -> Outcome:
+    """Write what was computed and tell what became of the sample; never an error."""
+    if isinstance(computed, Outcome):
+        return computed
     try:
-        return _write(job, sample, refined)
+        start = time.perf_counter()
+        encoded = task.encode(sample, computed.inputs.read, computed.result)
+        for path, data in encoded.extras.items():
+            write_atomic(path, data)
+        output = task.output(sample)
+        write_atomic(output, encoded.data)
+        digests = {f"{key}_sha256": value for key, value in computed.inputs.digests.items()}
+        row: Row = {
+            "name": sample.name,
+            "output": output.relative_to(task.out).as_posix(),
+            "status": encoded.status,
+            **encoded.details,
+            **{key: digests.pop(key) for key in ("image_sha256", "mask_sha256") if key in digests},
+            "output_sha256": hashlib.sha256(encoded.data).hexdigest(),
+            **digests,
+        }
+        seconds = {"read": computed.inputs.seconds, **encoded.seconds}
+        return Outcome(row=row, seconds={**seconds, "write": time.perf_counter() - start})
     except Exception as error:
-        return _failure(job, sample, done, error)
+        return failure(task, sample, done, error)
 
 
-def _failure(job: Job, sample: Sample, done: Row | None, error: Exception) -> Outcome:
+def failure(task: Task, sample: Sample, done: Row | None, error: Exception) -> Outcome:
+    """Record a sample as failed; the result of an input that has changed since goes."""
     if done is not None:
-        # The result of an input that has changed since must not stand for the new one.
-        with suppress(OSError):
-            output_path(job, sample).unlink(missing_ok=True)
+        with suppress(OSError, UosamError):
+            task.output(sample).unlink(missing_ok=True)
     return Outcome(row={"name": sample.name, "error": explain(error)})
 
 
-def _read(job: Job, sample: Sample) -> Inputs:
-    start = time.perf_counter()
-    image_path, mask_path = _paths(sample)
-    file = read_with(mask_path, job.config.labels)
-    image = read_image(image_path)
-    check_same_size(image_path, image.shape[:2], mask_path, file.labels.shape)
-    soft = _scores_path(job, sample)
-    scores = file.scores if soft is None else read_scores(soft, file.labels)
-    seconds = time.perf_counter() - start
-    return Inputs(image=image, file=file, soft=soft, scores=scores, seconds=seconds)
-
-
-def _write(job: Job, sample: Sample, refined: Refined) -> Outcome:
-    start = time.perf_counter()
-    image_path, mask_path = _paths(sample)
-    read, result = refined.inputs, refined.result
-    file = read.file
-    for path, encode in _extras(job, sample):
-        write_atomic(path, encode(read.image, file.labels, result, file.spec))
-    data = encode_labels(mask_path.suffix, result.labels, file.spec, scores=file.stored)
-    write_atomic(output_path(job, sample), data)
-    rejected = Counter(choice.reason for choice in result.verdicts if not choice.accepted)
-    row: Row = {
-        "name": sample.name,
-        "output": sample.name + mask_path.suffix,
-        "status": "kept" if np.array_equal(result.labels, file.labels) else "refined",
-        "accepted": sum(choice.accepted for choice in result.verdicts),
-        "rejected": dict(sorted(rejected.items())),
-        "image_sha256": file_digest(image_path),
-        "mask_sha256": file_digest(mask_path),
-        "output_sha256": hashlib.sha256(data).hexdigest(),
-    }
-    if read.soft is not None:
-        row["scores_sha256"] = file_digest(read.soft)
-    write = time.perf_counter() - start
-    seconds = {"read": read.seconds, **result.seconds, "write": write}
-    return Outcome(row=row, seconds=seconds)
-
-
-def _extras(job: Job, sample: Sample) -> list[tuple[Path, Callable[..., bytes]]]:
-    """Return what is drawn beside the mask: path and function that encodes it."""
-    engine = job.config.engine
-    extras: list[tuple[Path, Callable[..., bytes]]] = []
-    if engine.overlay:
-        extras.append((Path(engine.overlay) / f"{sample.name}.jpg", encode_overlay))
-    if engine.confidence:
-        extras.append((Path(engine.confidence) / f"{sample.name}.png", encode_confidence))
-    return extras
-
-
-def _is_good(job: Job, sample: Sample, row: Row) -> bool:
+def is_good(task: Task, sample: Sample, row: Row) -> bool:
     """Tell whether the recorded result is there, whole, and of these very inputs."""
     try:
-        image_path, mask_path = _paths(sample)
-        output = output_path(job, sample)
-        soft = _scores_path(job, sample)
+        output = task.output(sample)
+        digests = {f"{key}_sha256": path for key, path in task.inputs(sample).items()}
+        digests["output_sha256"] = output
+        recorded = {key for key in row if key.endswith("_sha256")}
         return (
-            row.get("output") == sample.name + mask_path.suffix
-            and output.is_file()
-            and all(path.is_file() for path, _ in _extras(job, sample))
-            and row.get("output_sha256") == file_digest(output)
-            and row.get("mask_sha256") == file_digest(mask_path)
-            and row.get("image_sha256") == file_digest(image_path)
-            and row.get("scores_sha256") == (soft and file_digest(soft))
+            row.get("output") == output.relative_to(task.out).as_posix()
+            and recorded == set(digests)
+            and all(path.is_file() for path in (output, *task.extras(sample)))
+            and all(row[key] == file_digest(path) for key, path in digests.items())
         )
     except (OSError, UosamError):
         return False
 
 
-def output_path(job: Job, sample: Sample) -> Path:
-    """Return where the refined mask of a sample goes."""
-    _, mask = _paths(sample)
-    return job.out / (sample.name + mask.suffix)
-
-
-def _scores_path(job: Job, sample: Sample) -> Path | None:
-    folder = job.config.labels.scores
-    return None if folder is None else find_scores(Path(folder), sample.name)
-
-
-def _paths(sample: Sample) -> tuple[Path, Path]:
-    if sample.image is None or sample.coarse is None:
-        raise InputError(f"sample {sample.name!r} must have a picture and a coarse mask")
-    return sample.image, sample.coarse
+def _state(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None  # whoever reads it says why
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def explain(error: BaseException) -> str:

@@ -6,17 +6,26 @@ label most frequent inside it, large proposals first, always counted on the map 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from uosam.errors import ConfigError
+from uosam.errors import ConfigError, InputError, unknown
 from uosam.labels import check_label_map
 from uosam.stages.levels import check_levels
-from uosam.stages.proposals import SAFETY, Search, grid_points, inside, near_boundaries
-from uosam.structures import IGNORE, Backend, Embedding, Floats, LabelMap, Masks
+from uosam.stages.proposals import (
+    SAFETY,
+    Search,
+    best_of,
+    grid_points,
+    inside,
+    near_boundaries,
+)
+from uosam.structures import IGNORE, Backend, Embedding, Floats, Guide, LabelMap, Mask, Masks
 
+PICTURES = ("auto", "photo", "guide", "both")
 _ROUNDS = 3  # of asking, at most: the band, then twice inside what flipped
 
 
@@ -25,6 +34,8 @@ class GlobalRegionOptions:
     """How the picture is searched for proposals, and when a vote counts.
 
     Attributes:
+        picture: where proposals are found: on the "photo", on the "guide" (such as rendered depth)
+            or on "both", as one list; "auto" takes the guide if there is one.
         grid: points along each side of the picture; 0 leaves the stage out.
         seeds: "grid" asks for all points; "band" for a sparse grid and those within a cell of a
             boundary between labels, then for those inside what the vote changed, but not for
@@ -33,37 +44,49 @@ class GlobalRegionOptions:
         min_stability: least stability of a proposal, in [0, 1].
         max_overlap: of two proposals whose IoU is above this, only the better scored votes.
         min_area: smallest proposal, as a share of the picture.
+        min_pixels: smallest proposal in pixels, for published floors; the larger floor counts.
         min_purity: least share of the winning label inside a proposal, in [0, 1]; 0.5 leaves
             proposals across several objects out.
         levels: levels of granularity that the points ask for, 1 whole to 6 smallest part, rising;
             () lets the segmenter choose.
         background_votes: whether the background can win (the paper) or is not counted.
         protect: whether a label that would lose more than half its pixels keeps them.
+        uncovered: whether pixels of no proposal "keep" their label or become "ignore".
     """
 
+    picture: Literal["auto", "photo", "guide", "both"] = "auto"
     grid: int = 0
     seeds: Literal["grid", "band"] = "grid"
     min_score: float = 0.86
     min_stability: float = 0.92
     max_overlap: float = 0.7
     min_area: float = 0.0005
+    min_pixels: int = 0
     min_purity: float = 0.75
     levels: tuple[int, ...] = ()
     background_votes: bool = True
     protect: bool = True
+    uncovered: Literal["keep", "ignore"] = "keep"
 
     def __post_init__(self) -> None:
         """Check ranges.
 
         Raises:
-            ConfigError: a share lies outside [0, 1], ``grid`` is negative, ``seeds`` is unknown or
-                ``levels`` are none.
+            ConfigError: a share lies outside [0, 1], ``grid`` is negative, ``levels`` are none, or
+                ``seeds``, ``picture`` or ``uncovered`` is unknown.
         """
         check_levels(self.levels, "global_region.levels")
-        if self.grid < 0:
-            raise ConfigError(f"global_region.grid must be at least 0, got {self.grid}")
+        for name in ("grid", "min_pixels"):
+            if getattr(self, name) < 0:
+                raise ConfigError(
+                    f"global_region.{name} must be at least 0, got {getattr(self, name)}"
+                )
         if self.seeds not in ("grid", "band"):
             raise ConfigError(f"global_region.seeds must be grid or band, got {self.seeds!r}")
+        if self.picture not in PICTURES:
+            raise unknown("global_region.picture", self.picture, PICTURES)
+        if self.uncovered not in ("keep", "ignore"):
+            raise unknown("global_region.uncovered", self.uncovered, ("keep", "ignore"))
         for name in ("min_score", "min_stability", "max_overlap", "min_area", "min_purity"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(
@@ -71,15 +94,29 @@ class GlobalRegionOptions:
                 )
 
 
-def search(embedding: Embedding, backend: Backend, options: GlobalRegionOptions) -> Search:
-    """Begin a search for proposals with the thresholds of ``options``."""
+def search(
+    embedding: Embedding,
+    backend: Backend,
+    options: GlobalRegionOptions,
+    holes: Mask | None = None,
+) -> Search:
+    """Begin a search for proposals with the thresholds of ``options``.
+
+    Args:
+        embedding: of the picture or the guide.
+        backend: that made it.
+        options: thresholds.
+        holes: (H, W) of a guide, or None.
+    """
+    height, width = embedding.image_hw
     return Search(
         embedding=embedding,
         backend=backend,
         min_score=options.min_score,
         min_stability=options.min_stability,
-        min_area=options.min_area,
+        min_area=max(options.min_area, options.min_pixels / (height * width)),
         levels=options.levels,
+        holes=holes,
     )
 
 
@@ -109,7 +146,8 @@ def vote(
 
     Votes are counted on ``labels`` as it came in, so their order does not matter; where proposals
     overlap the smaller one decides, of equal ones the later. A tie goes to the lower id. IGNORE
-    pixels neither vote nor change, and pixels of no proposal keep their label. With
+    pixels neither vote nor change, and pixels of no proposal keep their label, or become IGNORE if
+    ``uncovered`` says so. With
     ``background_votes`` off the background is not counted, but a proposal without any object in it
     stays as it is. Labels that would shrink to less than half keep their pixels if ``protect``.
 
@@ -142,11 +180,16 @@ def vote(
         for label in np.flatnonzero(before).tolist():
             if label != background and 2 * after[label] < before[label]:
                 voted[labels == label] = label
+    if options.uncovered == "ignore":
+        voted[~masks.any(axis=0)] = IGNORE
     return voted
 
 
 def _search_and_vote(
-    labels: LabelMap, found: Search, options: GlobalRegionOptions, background: int | None
+    labels: LabelMap,
+    found: Sequence[Search],
+    options: GlobalRegionOptions,
+    background: int | None,
 ) -> LabelMap:
     """Ask for the points that ``seeds`` names, and vote with what comes back.
 
@@ -157,16 +200,19 @@ def _search_and_vote(
     """
     points = grid_points(labels.shape, options.grid)
     if options.seeds == "grid":
-        found.ask(points)
-        return vote(labels, found.best(options.max_overlap)[0], options, background)
+        for one in found:
+            one.ask(points)
+        return vote(labels, best_of(found, options.max_overlap)[0], options, background)
     waiting = np.ones(len(points), bool)
-    found.ask(grid_points(labels.shape, min(SAFETY, options.grid)))
+    for one in found:
+        one.ask(grid_points(labels.shape, min(SAFETY, options.grid)))
     turn = near_boundaries(labels, options.grid)
     voted = labels
     for _ in range(_ROUNDS):
-        found.ask(points[turn], skip_explained=True)
+        for one in found:
+            one.ask(points[turn], skip_explained=True)
         waiting &= ~turn
-        voted = vote(labels, found.best(options.max_overlap)[0], options, background)
+        voted = vote(labels, best_of(found, options.max_overlap)[0], options, background)
         turn = waiting & inside(points, voted != labels)
         if not turn.any():
             break
@@ -180,6 +226,7 @@ def refine_global(
     options: GlobalRegionOptions,
     *,
     background: int | None = 0,
+    guide: Guide | None = None,
 ) -> LabelMap:
     """Let proposals for the whole picture vote over a label map.
 
@@ -189,19 +236,60 @@ def refine_global(
         backend: that made ``embedding``.
         options: of this stage.
         background: id that is no object, or None.
+        guide: a second picture of the view, in which ``options.picture`` may look for proposals.
 
     Returns:
         (H, W) labels; ``labels`` itself, copied, if ``grid`` is 0 or the vote would leave a single
         label (as the published procedure has it).
 
     Raises:
-        InputError: ``labels`` is not int32 (H, W) or differs in size from the embedded picture.
+        InputError: ``labels`` is not int32 (H, W), or it or the guide differs in size from the
+            embedded picture.
+        ConfigError: ``options`` and ``guide`` do not go together.
     """
     check_label_map(labels, embedding.image_hw)
+    check_guide(guide, embedding.image_hw, options)
     if options.grid == 0:
         return labels.copy()
-    voted = _search_and_vote(labels, search(embedding, backend, options), options, background)
+    found = []
+    if guide is None or options.picture in ("photo", "both"):
+        found.append(search(embedding, backend, options))
+    if guide is not None and options.picture != "photo":
+        found.append(search(backend.embed(guide.image), backend, options, guide.holes))
+    voted = _search_and_vote(labels, found, options, background)
     known = voted[voted != IGNORE]
     if len(known) and (known == known[0]).all():
         return labels.copy()
     return voted
+
+
+def check_guide(
+    guide: Guide | None, image_hw: tuple[int, int], options: GlobalRegionOptions
+) -> None:
+    """Refuse a guide that nobody would look at, and options that miss one.
+
+    Raises:
+        InputError: the guide is of another size than the picture.
+        ConfigError: which option does not go with the guide, or with its absence.
+    """
+    if guide is None:
+        if options.picture in ("guide", "both") and options.grid:
+            raise ConfigError(
+                f"global_region.picture={options.picture} needs a guide, got none; give one "
+                "(--depth DIR), or take global_region.picture=photo"
+            )
+        return
+    if options.grid == 0:
+        raise ConfigError(
+            "a guide is for the global stage alone, which global_region.grid=0 leaves out; "
+            "set global_region.grid=16 or leave out the guide"
+        )
+    if guide.image.shape != (*image_hw, 3) or guide.image.dtype != np.uint8:
+        raise InputError(
+            f"a guide must be ({image_hw[0]}, {image_hw[1]}, 3) uint8 like its picture, got "
+            f"{guide.image.shape} {guide.image.dtype}"
+        )
+    if guide.holes is not None and guide.holes.shape != image_hw:
+        raise InputError(
+            f"the holes of a guide must be {image_hw} like its picture, got {guide.holes.shape}"
+        )

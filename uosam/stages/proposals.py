@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -119,6 +119,7 @@ class Search:
         min_stability: least stability of a proposal.
         min_area: smallest proposal, as a share of the picture.
         levels: levels of granularity asked for; () lets the backend choose.
+        holes: (H, W) where a proposal must not lie by more than half, or None.
         asked: number of points asked.
         sure: (4h, 4w) where a proposal that was kept has a logit above ``SURE``.
     """
@@ -129,6 +130,7 @@ class Search:
     min_stability: float
     min_area: float
     levels: tuple[int, ...] = ()
+    holes: Mask | None = None
     asked: int = 0
     sure: NDArray[np.bool_] = field(init=False)
     _found: dict[bytes, tuple[float, NDArray[np.bool_], NDArray[np.uint8]]] = field(
@@ -174,18 +176,33 @@ class Search:
             shape = logits > 0
             key = shape.tobytes()
             again = key in self._found and self._found[key][0] >= score
-            if not again and np.count_nonzero(mask) >= self.min_area * mask.size:
+            size = np.count_nonzero(mask)
+            if self.holes is not None and 2 * np.count_nonzero(mask & self.holes) > size:
+                continue
+            if not again and size >= self.min_area * mask.size:
                 self._found[key] = score, shape, np.packbits(mask)
                 self.sure |= logits > SURE
 
     def best(self, max_overlap: float) -> tuple[Masks, Floats]:
         """Return (M, H, W) proposals and (M,) scores after suppression, best first."""
-        height, width = self.embedding.image_hw
-        scores = np.array([score for score, _, _ in self._found.values()], np.float32)
-        small = np.reshape(
-            [logits for _, logits, _ in self._found.values()], (-1, *self.embedding.logits_hw)
-        )
-        kept = suppress(small.astype(bool), scores, max_overlap)
-        packed = [bits for _, _, bits in self._found.values()]
-        full = [np.unpackbits(packed[index], count=height * width) for index in kept]
-        return np.reshape(full, (-1, height, width)).astype(bool), scores[kept]
+        return best_of([self], max_overlap)
+
+
+def best_of(searches: Sequence[Search], max_overlap: float) -> tuple[Masks, Floats]:
+    """Return the proposals of searches in views of one picture, duplicates suppressed as one list.
+
+    Args:
+        searches: at least one; with embeddings of one backend and pictures of one size.
+        max_overlap: IoU above which the worse mask goes.
+
+    Returns:
+        (M, H, W) proposals and (M,) scores, best first; of equals the earlier search's.
+    """
+    embedding = searches[0].embedding
+    height, width = embedding.image_hw
+    found = [item for search in searches for item in search._found.values()]
+    scores = np.array([score for score, _, _ in found], np.float32)
+    small = np.reshape([logits for _, logits, _ in found], (-1, *embedding.logits_hw))
+    kept = suppress(small.astype(bool), scores, max_overlap)
+    full = [np.unpackbits(found[index][2], count=height * width) for index in kept]
+    return np.reshape(full, (-1, height, width)).astype(bool), scores[kept]

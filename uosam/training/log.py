@@ -15,9 +15,9 @@ import torch
 
 from uosam.errors import InputError
 from uosam.io.atomic import write_atomic
-from uosam.training.batches import Batch
+from uosam.training.data.batches import Batch
+from uosam.training.data.prompting import Pattern
 from uosam.training.objective import Loss
-from uosam.training.prompting import Pattern
 
 _NAMES = (
     *("loss", "mask_iou", "whole_iou", "click_iou", "other_iou", "second_iou", "iou_error"),

@@ -16,8 +16,8 @@ from uosam.backends.device import choose_device
 from uosam.backends.sam.tiny import build_sam_tiny
 from uosam.errors import InputError
 from uosam.io.atomic import write_atomic
-from uosam.training.batches import Batch, Batches
-from uosam.training.loading import load_batches
+from uosam.training.data.batches import Batch, Batches
+from uosam.training.data.loading import load_batches
 from uosam.training.log import Log, cut_log
 from uosam.training.options import TrainOptions
 from uosam.training.schedule import Schedule, learning_rate

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from segment_anything.modeling import Sam
 
-from uosam.training.batches import Batch
+from uosam.training.data.batches import Batch
 from uosam.training.decoding import decode_rows, encode_points, show_detail
 from uosam.training.objective import Loss, objective
 

@@ -11,9 +11,9 @@ import torch
 from uosam.backends.imagenet import weights
 from uosam.backends.imagenet.network import fit_long_side, load
 from uosam.backends.imagenet.weights import find_weights
+from uosam.config import examples_folder
 from uosam.datasets.class_names import synset_names
 from uosam.errors import BackendError, InputError
-from uosam.evaluation.demo import examples_folder
 from uosam.io.images import read_image
 
 pytest.importorskip("timm", reason="needs pip install 'uosam[imagenet]'")

@@ -12,7 +12,8 @@ from segment_anything import SamPredictor
 from tests.small_sam import build_small_sam, make_prompts, picture, seed_weights
 from uosam.backends import BackendOptions, load_backend
 from uosam.backends.device import choose_device
-from uosam.backends.sam.backend import BUILDERS, SamBackend
+from uosam.backends.sam.backend import SamBackend
+from uosam.backends.sam.builders import BUILDERS
 from uosam.errors import BackendError, ConfigError, InputError
 from uosam.structures import Embedding, Prompts
 

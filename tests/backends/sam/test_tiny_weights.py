@@ -6,8 +6,7 @@ import pytest
 from uosam.backends import BackendOptions, load_backend
 from uosam.backends.models import MODELS, weights_path
 from uosam.backends.weights.checkpoints import digests
-from uosam.config import load_config
-from uosam.evaluation.demo import examples_folder
+from uosam.config import examples_folder, load_config
 from uosam.io.codecs import read_labels
 from uosam.io.images import read_image
 from uosam.labels import areas, box, iou

@@ -29,8 +29,7 @@ from uosam.bench.plan import read_plan
 from uosam.config import EngineOptions, load_config
 from uosam.errors import ConfigError
 from uosam.io.pairs import find_pairs
-from uosam.runs import task
-from uosam.runs.engine import refine_folder
+from uosam.runs.refine import refine_folder
 
 OPTIONS = BackendOptions(name="tests.fakes:load")
 """Stands for the settings; the network is put into the backend by hand."""
@@ -253,11 +252,9 @@ def test_ablations_remember(small_model: list[str], tmp_path: Path) -> None:
 def test_single_runs_remember_only_if_told_to(
     small_model: list[str], tmp_path: Path, when: str, count: int
 ) -> None:
-    task._backend.cache_clear()
     pairs = find_pairs(tmp_path / "toy/images", tmp_path / "toy/coarse")
     config = load_config(overrides=[*small_model, f"engine.embedding_cache={when}"])
     run = refine_folder(pairs, tmp_path / "out", config)
-    task._backend.cache_clear()
     assert dict(run.failures) == {}
     assert kept(tmp_path) == count
     with PIL.Image.open(tmp_path / "out/p0.png") as mask:

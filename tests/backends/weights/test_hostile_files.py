@@ -14,9 +14,7 @@ from uosam.backends.weights.archive import ArchiveError, read_archive
 from uosam.backends.weights.restricted_pickle import read_checkpoint
 from uosam.cli import build_app
 from uosam.errors import BackendError
-from uosam.runs.coarse import find_model
-from uosam.runs.coarse_models import MODELS
-from uosam.runs.coarse_task import CoarseOptions
+from uosam.runs.coarse_models import MODELS, CoarseOptions, find_model
 from uosam.structures import Sample
 
 

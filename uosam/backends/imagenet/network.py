@@ -151,12 +151,12 @@ def load(checkpoint: str | Path | None = None, *, device: str = "auto") -> Image
 
 
 def fit_long_side(image: Image, side: int) -> Image:
-    """Resize a picture so that its long side is about ``side`` and both are whole cells.
+    """Resize a picture so that its long side is at most ``side`` and both are whole cells.
 
     >>> fit_long_side(np.zeros((300, 500, 3), np.uint8), 384).shape
     (224, 384, 3)
     """
     check_image(image)
     scale = side / max(image.shape[:2])
-    rows, cols = (max(1, round(length * scale / STRIDE)) * STRIDE for length in image.shape[:2])
+    rows, cols = (max(1, int(round(v * scale) / STRIDE)) * STRIDE for v in image.shape[:2])
     return np.asarray(cv2.resize(image, (cols, rows), interpolation=cv2.INTER_LINEAR), np.uint8)

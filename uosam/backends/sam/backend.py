@@ -9,14 +9,13 @@ and that hopeless masks are dropped before they are enlarged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import torch
-from segment_anything.build_sam import build_sam_vit_b, build_sam_vit_h, build_sam_vit_l
 
 from uosam.backends import BackendOptions, checks
 from uosam.backends.batching import (
@@ -31,22 +30,12 @@ from uosam.backends.device import choose_device, out_of_memory, too_large
 from uosam.backends.models import MODELS
 from uosam.backends.sam.absorbed import AbsorbedDecoder
 from uosam.backends.sam.absorbed_cells import Picture
+from uosam.backends.sam.builders import BUILDERS, normalise
 from uosam.backends.sam.encoders import speed_up
 from uosam.backends.sam.input import SamInput
-from uosam.backends.sam.pixels import set_pixels
-from uosam.backends.sam.tiny import build_sam_tiny
-from uosam.backends.sam.tiny_vit import build_sam_vit_t
 from uosam.backends.weights.checkpoints import find_checkpoint, load_weights, read_state_dict
 from uosam.errors import unknown
 from uosam.structures import Embedding, Image, Prompts, Proposals
-
-BUILDERS: dict[str, Callable[[], Any]] = {
-    "tiny": build_sam_tiny,
-    "vit_t": build_sam_vit_t,
-    "vit_b": build_sam_vit_b,
-    "vit_l": build_sam_vit_l,
-    "vit_h": build_sam_vit_h,
-}
 
 
 def load(options: BackendOptions) -> SamBackend:
@@ -64,7 +53,7 @@ def load(options: BackendOptions) -> SamBackend:
     with torch.device("meta"):
         sam = BUILDERS[options.name]()
     load_weights(sam, read_state_dict(path, options.name), path, options.name)
-    set_pixels(sam, options.name)
+    normalise(sam, options.name)
     sam.to(device).eval()
     speed_up(sam.image_encoder, device, compiled=options.compile)
     return SamBackend(

@@ -221,6 +221,8 @@ def _again(name: str, path: Path) -> str:
 def _get(model: Model) -> str:
     if model.packaged:
         return "install uosam again, for the file is part of it"
+    if not model.sha256:
+        return f"get it from {model.url}"
     return f"get it with 'uosam models fetch {model.name}'"
 
 

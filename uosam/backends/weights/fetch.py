@@ -40,8 +40,9 @@ def fetch(name: str, *, url: str | None = None, progress: Progress | None = None
 
     Raises:
         ConfigError: there is no such model.
-        BackendError: the model has no file, the address is wrong or does not answer, the
-            connection broke, the disk is full, or the file is not the one that was published.
+        BackendError: the model has no file, or one of unknown digest; the address is wrong or does
+            not answer, the connection broke, the disk is full, or the file is not the one that was
+            published.
     """
     if name not in MODELS:
         raise unknown("model", name, MODELS)
@@ -50,6 +51,11 @@ def fetch(name: str, *, url: str | None = None, progress: Progress | None = None
         raise BackendError(f"{name} comes with uosam, there is nothing to fetch; use it as it is")
     if model.file is None:
         raise BackendError(f"{name} needs no weights file, so there is nothing to fetch")
+    if not model.sha256:
+        raise BackendError(
+            f"size and digest of {model.file} are not known here, so a download could not be "
+            f"checked; get it from {model.url} and give it with --checkpoint FILE"
+        )
     address = url or model.url
     if not address.startswith(("http://", "https://")):
         raise BackendError(

@@ -10,7 +10,7 @@ import cv2
 import torch
 from torch.utils.data import DataLoader
 
-from uosam.training.batches import Batch, Batches, Key
+from uosam.training.data.batches import Batch, Batches, Key
 from uosam.training.schedule import Schedule
 
 

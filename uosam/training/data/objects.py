@@ -9,7 +9,7 @@ import numpy as np
 
 from uosam.labels import components, iou
 from uosam.structures import IGNORE, LabelMap, Mask
-from uosam.training.degradation import deform, imitate_coarse, oversized, partial
+from uosam.training.data.degradation import deform, imitate_coarse, oversized, partial
 
 _LEAST_SHARE, _MOST_SHARE = 0.003, 0.9
 _LEAST_OVERLAP = 0.2  # of a coarse mask with its object: below, nothing could be learned from it

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from uosam.labels import box, signed_distance
 from uosam.stages.prompts import distance_points
 from uosam.structures import Floats, Mask
-from uosam.training.objects import Asked
+from uosam.training.data.objects import Asked
 
 _CENTRAL = 0.65  # of the clicks lie deep inside
 _NEAR = 20  # pixels around an object in which most outside points lie

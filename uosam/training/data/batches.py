@@ -12,10 +12,15 @@ import torch
 from torch.utils.data import Dataset
 
 from uosam.structures import IGNORE, Image, LabelMap, Mask
-from uosam.training.objects import Asked, draw_masked_objects, draw_plain_objects
+from uosam.training.data.objects import Asked, draw_masked_objects, draw_plain_objects
+from uosam.training.data.pictures import (
+    decode_all,
+    decode_picture,
+    draw_maps,
+    find_training_pictures,
+)
+from uosam.training.data.prompting import Pattern, draw_pattern, draw_points, mask_prompt
 from uosam.training.options import TrainOptions
-from uosam.training.pictures import decode_all, decode_picture, draw_maps, find_training_pictures
-from uosam.training.prompting import Pattern, draw_pattern, draw_points, mask_prompt
 
 _SQUARE = 512  # side of the network's own square
 _STRIDE = 32  # of the USS networks whose masks are imitated

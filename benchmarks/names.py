@@ -1,0 +1,227 @@
+"""How often a region gets its right name, by how it is shown and by whose mask it is.
+
+``python -m benchmarks.names`` works on ``$UOSAM_SHARED/data/voc_classes`` and ``val/objects_voc``
+with the ImageNet model and the twenty names of VOC. Regions are those of the ground truth, of the
+coarse masks, of what ``uosam refine`` makes of them, and of a real network's masks before and
+after; each is shown in every view. A region's right name is the class that the truth has most of
+under it, background aside. Prints the table of ``docs/names.md`` and appends a row to
+``benchmarks/results/names.jsonl``. ``--speed`` names 1,000 regions of 200 pictures instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+
+from benchmarks.accuracy import data
+from benchmarks.speed import facts, store
+from uosam.backends import load_backend
+from uosam.backends.text.models import TextOptions, load_image_text
+from uosam.config import load_config
+from uosam.datasets.class_names import synset_names
+from uosam.datasets.vocabulary import read_vocabulary
+from uosam.errors import UosamError
+from uosam.io.codecs import LabelOptions, read_with
+from uosam.io.images import read_image
+from uosam.io.pairs import find_pairs
+from uosam.pipeline import refine
+from uosam.regions.crops import Region, find_regions, whole_mask
+from uosam.regions.naming import NamingOptions, probabilities, similarities
+from uosam.regions.views import embed_regions
+from uosam.runs.names import Words, ask_for, name_folder
+from uosam.runs.parts import NameOptions
+from uosam.structures import Floats, Image, ImageText, LabelMap
+
+RESULTS = Path(__file__).parent / "results" / "names.jsonl"
+SETS = (("voc_classes", ("coarse", "coarse_network")), ("val/objects_voc", ("coarse",)))
+PARTS = ("crop", "masked", "pooled")
+VIEWS = {
+    "crop": ("crop",),
+    "masked": ("masked",),
+    "both": ("crop", "masked"),
+    "pooled": ("pooled",),
+    "all": PARTS,
+}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Found:
+    """One region: whose mask, which picture and id, the right class, and what each view says."""
+
+    source: str
+    picture: str
+    part: tuple[int, int]
+    truth: int
+    names: dict[str, int]
+
+
+def right_class(region: Region, target: LabelMap) -> int | None:
+    """Return the class that the truth has most of under a region, or None without any."""
+    under = target[whole_mask(region, target.shape) & (target > 0)]
+    return int(np.bincount(under).argmax()) if len(under) else None
+
+
+def name_in_every_view(
+    model: ImageText, words: Words, image: Image, regions: list[Region]
+) -> list[dict[str, int]]:
+    """Return the index of the name that each view gives to each region."""
+    parts = {part: embed_regions(model, image, regions, part) for part in PARTS}
+    found: list[dict[str, int]] = [{} for _ in regions]
+    for view, used in VIEWS.items():
+        mean: Floats = np.mean([parts[part] for part in used], axis=0)
+        similar = similarities(mean, words.texts, words.owner, exclusive=model.exclusive)
+        best = probabilities(similar, np.zeros(len(regions), int), scale=model.scale).argmax(1)
+        for names, index in zip(found, best.tolist(), strict=True):
+            names[view] = index
+    return found
+
+
+def look(model: ImageText, words: Words, ids: dict[str, int]) -> Iterator[Found]:
+    """Yield every region of every source, with its names."""
+    config = load_config()
+    backend = load_backend(config.backend)
+    for folder, sources in SETS:
+        place = data(folder)
+        for sample in find_pairs(place / "images", place / "gt").samples:
+            assert sample.image is not None
+            assert sample.coarse is not None
+            image = read_image(sample.image)
+            target = read_with(sample.coarse, LabelOptions()).labels
+            maps = {"truth": target}
+            for source in sources:
+                mask = place / source / f"{sample.name}.png"
+                coarse = read_with(mask, LabelOptions(ignore="none")).labels
+                maps[source] = coarse
+                refined = refine(image, coarse, backend, config.refine, background=0)
+                maps[source.replace("coarse", "refined")] = refined.labels
+            for source, labels in maps.items():
+                regions = find_regions(labels, sample.name, background=0)
+                truths = [right_class(region, target) for region in regions]
+                regions = [r for r, t in zip(regions, truths, strict=True) if t is not None]
+                if not regions:
+                    continue
+                named = name_in_every_view(model, words, image, regions)
+                for region, names in zip(regions, named, strict=True):
+                    truth = right_class(region, target)
+                    assert truth is not None
+                    yield Found(
+                        source=source,
+                        picture=f"{folder}/{sample.name}",
+                        part=(region.label, region.component),
+                        truth=truth,
+                        names={view: ids[words.names[index]] for view, index in names.items()},
+                    )
+
+
+def score(found: list[Found], lacking: set[int]) -> dict[str, Any]:
+    """Return accuracies by source and view, in percent; nan where there is no region."""
+    by_source: dict[str, list[Found]] = defaultdict(list)
+    for one in found:
+        by_source[one.source].append(one)
+    table: dict[str, Any] = {}
+    for source, ones in by_source.items():
+        able = [one for one in ones if one.truth not in lacking]
+        odd = [one for one in able if int(one.picture[-1]) % 2]
+        table[source] = {
+            "regions": len(ones),
+            "with a counterpart": len(able),
+            "top1": {view: _share(able, view) for view in VIEWS},
+            "top1 of odd pictures": {view: _share(odd, view) for view in VIEWS},
+            "top1 of all twenty": {view: _share(ones, view) for view in VIEWS},
+        }
+    table["same objects"] = _same_objects(by_source, lacking)
+    return table
+
+
+def _share(ones: list[Found], view: str) -> float:
+    right = [one.names[view] == one.truth for one in ones]
+    return round(100 * float(np.mean(right)), 1) if right else float("nan")
+
+
+def _same_objects(by_source: dict[str, list[Found]], lacking: set[int]) -> dict[str, Any]:
+    """Score objects that truth, coarse and refined map all have, by their largest part."""
+    maps = {
+        source: {(one.picture, one.part[0]): one for one in by_source[source] if one.part[1] == 0}
+        for source in ("truth", "coarse", "refined")
+    }
+    shared = set.intersection(*(set(found) for found in maps.values()))
+    keys = sorted(key for key in shared if key[1] not in lacking)
+    scores: dict[str, Any] = {"objects": len(keys)}
+    for source, found in maps.items():
+        scores[source] = {
+            view: round(100 * float(np.mean([found[key].names[view] == key[1] for key in keys])), 1)
+            for view in VIEWS
+        }
+    return scores
+
+
+def accuracy() -> dict[str, Any]:
+    """Name the regions of both sets."""
+    vocabulary = read_vocabulary("voc")
+    model = load_image_text(TextOptions(device="cpu"), tuple(synset_names()))
+    words = ask_for(vocabulary, model)
+    ids = {name: number for number, name in enumerate(vocabulary.names, start=1)}
+    found = []
+    for number, one in enumerate(look(model, words, ids)):
+        found.append(one)
+        if number % 200 == 199:
+            print(number + 1, "regions", file=sys.stderr)
+    return score(found, {ids[name] for name in words.lacking})
+
+
+def speed(workers: int) -> dict[str, Any]:
+    """Time 1,000 regions of 200 pictures: stripes, five a picture, that vote for five clusters."""
+    samples = find_pairs(data("voc_classes") / "images", data("voc_classes") / "gt").samples[:200]
+    with tempfile.TemporaryDirectory() as place:
+        for sample in samples:
+            assert sample.image is not None
+            image = read_image(sample.image)
+            stripes = np.arange(image.shape[1]) * 5 // image.shape[1] + 1
+            mask = np.broadcast_to(stripes, image.shape[:2]).astype(np.uint8)
+            Path(place, "masks").mkdir(exist_ok=True)
+            PIL.Image.fromarray(mask).save(Path(place, "masks", f"{sample.name}.png"))
+        pairs = find_pairs(data("voc_classes") / "images", Path(place, "masks"))
+        start = time.perf_counter()
+        named = name_folder(
+            pairs,
+            Path(place, "out"),
+            read_vocabulary("voc"),
+            NameOptions(workers=workers, text=TextOptions(device="cpu")),
+            NamingOptions(),
+        )
+        wall = time.perf_counter() - start
+    return {
+        "pictures": len(pairs.samples),
+        "regions": len(named.regions),
+        "workers": workers,
+        "seconds": round(wall, 1),
+        "seconds of embedding": round(named.run.seconds["embed"], 1),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--speed", action="store_true", help="time 1,000 regions instead")
+    parser.add_argument("--workers", type=int, default=2, help="processes, with --speed")
+    arguments = parser.parse_args()
+    try:
+        numbers = speed(arguments.workers) if arguments.speed else accuracy()
+    except UosamError as error:
+        sys.exit(f"error: {error}")
+    store(RESULTS, {"part": "speed" if arguments.speed else "accuracy", **numbers, **facts()})
+    for source, row in numbers.items():
+        print(source, row)
+
+
+if __name__ == "__main__":
+    main()

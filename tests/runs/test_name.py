@@ -1,0 +1,344 @@
+"""Naming a folder: right names, whatever the workers, interruptions and order of words."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from uosam.backends.text.models import TextOptions
+from uosam.cli import build_app
+from uosam.datasets.vocabulary import Entry, Vocabulary
+from uosam.errors import ConfigError, InputError
+from uosam.io.codecs import LabelOptions, read_labels
+from uosam.io.images import read_image
+from uosam.io.pairs import Pairs, find_pairs
+from uosam.regions.naming import NamingOptions
+from uosam.regions.records import read_ssa
+from uosam.runs.name import read_embedded
+from uosam.runs.names import Named, name_folder
+from uosam.runs.parts import NameOptions
+
+REPO = Path(__file__).resolve().parents[2]
+FAKE = "tests.text_fakes:load"
+WORDS = Vocabulary(entries=tuple(Entry(name=word) for word in ("sea", "tomato", "grass")))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Six pictures of a red disc and a green box on blue: ids 4 and 9 on background 0."""
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        labels = np.zeros((48, 64), np.uint8)
+        cv2.circle(labels, (18 + number, 24), 12, 4, cv2.FILLED)
+        labels[10:40, 42:60] = 9
+        colours = np.array([[40, 60, 160]] * 10, np.int16)
+        colours[4], colours[9] = (200, 50, 40), (50, 180, 60)
+        noise = rng.integers(-9, 10, (48, 64, 3))
+        for part, array in (
+            ("images", (colours[labels] + noise).clip(0, 255).astype(np.uint8)),
+            ("masks", labels),
+        ):
+            (tmp_path / part / "a").mkdir(parents=True, exist_ok=True)
+            Image.fromarray(array).save(tmp_path / part / f"a/{number}.png")
+    return tmp_path
+
+
+def pairs(folder: Path) -> Pairs:
+    return find_pairs(folder / "images", folder / "masks")
+
+
+def name(
+    folder: Path,
+    out: str = "out",
+    words: Vocabulary = WORDS,
+    style: str = "coco",
+    **settings: object,
+) -> Named:
+    options = NameOptions(**{"text": TextOptions(name=FAKE), **settings})
+    return name_folder(pairs(folder), folder / out, words, options, NamingOptions(), style=style)
+
+
+def test_clusters_get_their_names(folder: Path) -> None:
+    named = name(folder)
+    assert {label: found.text for label, found in named.clusters.items()} == {
+        4: "tomato",
+        9: "grass",
+    }
+    assert named.clusters[4].regions == named.clusters[4].pictures == 6
+    rows = (folder / "out/names.csv").read_text().splitlines()
+    assert [row.split(",")[:2] for row in rows[1:]] == [["4", "tomato"], ["9", "grass"]]
+    document = json.loads((folder / "out/names.json").read_text())
+    assert document["vocabulary"] == ["sea", "tomato", "grass"]
+    assert document["made_by"]["settings"]["model"] == FAKE
+
+
+def test_every_class_may_be_one(folder: Path) -> None:
+    everything = name(folder, labels=LabelOptions(background="none"))
+    assert everything.clusters[0].text == "sea"
+    again = name(folder, "again", name_background=True)
+    assert again.clusters.keys() == {0, 4, 9}
+
+
+@pytest.mark.slow
+def test_workers_change_nothing(folder: Path) -> None:
+    name(folder)
+    name(folder, "four", workers=4)
+    for file in ("names.csv", "names.json", "manifest.jsonl", "regions/a/3.npz"):
+        assert (folder / "out" / file).read_bytes() == (folder / "four" / file).read_bytes()
+
+
+def test_other_words_cost_no_look(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = folder / "log"
+    monkeypatch.setenv("UOSAM_FAKE_LOG", str(log))
+    name(folder)
+    looks = log.read_text()
+    # Crop and masked view of each of six pictures.
+    assert looks.count("look") == 12
+    named = name(folder, words=Vocabulary(entries=(Entry(name="lawn", synonyms=("grass",)),)))
+    assert log.read_text() == looks
+    assert named.clusters[9].text == "lawn"
+    assert named.run.skipped == 6
+    # A lot of one region looks at nothing new; more regions than an earlier run saw do.
+    name(folder, per_id=1)
+    assert log.read_text() == looks
+
+
+def test_a_lot_of_few_regions_looks_at_few(folder: Path) -> None:
+    named = name(folder, per_id=2)
+    assert [len([r for r in named.regions if r.label == label]) for label in (4, 9)] == [2, 2]
+    assert named.run.counts == {"regions": 4}
+    more = name(folder, per_id=3)
+    assert more.run.counts == {"regions": 6}
+    assert name(folder, "fresh", per_id=3).clusters == more.clusters
+
+
+def test_a_killed_run_goes_on(folder: Path) -> None:
+    code = (
+        "from pathlib import Path\n"
+        "from tests.runs.test_name import name\n"
+        f"name(Path({str(folder)!r}))\n"
+    )
+    log = folder / "log"
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(REPO),
+        "UOSAM_FAKE_LOG": str(log),
+        "UOSAM_FAKE_SLEEP": "0.3",
+    }
+    process = subprocess.Popen([sys.executable, "-c", code], env=environment, cwd=REPO)
+    done = folder / "out/regions/a/2.npz"
+    for _ in range(600):
+        if done.is_file():
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert done.is_file()
+    assert not (folder / "out/names.csv").exists()
+    named = name(folder)
+    assert 1 <= named.run.skipped < 6
+    fresh = name(folder, "fresh")
+    assert fresh.clusters == named.clusters
+    manifests = [(folder / place / "manifest.jsonl").read_bytes() for place in ("out", "fresh")]
+    assert manifests[0] == manifests[1]
+
+
+def test_regions_get_names_of_their_own(folder: Path) -> None:
+    named = name(folder, by="regions")
+    assert [one.text for one in named.own] == ["tomato", "grass"] * 6
+    document = json.loads((folder / "out/names.json").read_text())
+    assert [picture["file_name"] for picture in document["images"]][:2] == ["a/0.png", "a/1.png"]
+    assert {c["id"]: c["name"] for c in document["categories"]}[2] == "tomato"
+    assert document["annotations"][0]["category_id"] == 2
+    assert document["annotations"][0]["class_proposals"][0] == "tomato"
+    name(folder, by="regions", style="ssa")
+    records, _ = read_ssa((folder / "out/ssa/a/0_semantic.json").read_bytes(), "x")
+    labels = read_labels(folder / "masks/a/0.png").labels
+    np.testing.assert_array_equal(records[0].mask, labels == 4)
+    assert (records[0].class_name, records[0].label, records[0].source) == (
+        "tomato",
+        4,
+        "vocabulary",
+    )
+
+
+def test_one_bad_picture_stops_nothing(folder: Path) -> None:
+    (folder / "images/a/2.png").write_bytes(b"broken")
+    named = name(folder)
+    assert list(named.run.failures) == ["a/2"]
+    assert named.clusters[4].regions == 5
+    (folder / "masks/a/3.png").write_bytes(b"broken")
+    assert set(name(folder, "b").run.failures) == {"a/2", "a/3"}
+
+
+def test_what_cannot_be_named(folder: Path) -> None:
+    with pytest.raises(InputError, match="nothing to name; lower --min-area"):
+        name(folder, min_area=0.9)
+    with pytest.raises(ConfigError, match="other"):
+        name(folder, min_area=0.1)
+    (folder / "out/regions/a/0.npz").write_bytes(b"x")
+    with pytest.raises(InputError, match="expected what uosam name wrote"):
+        read_embedded(folder / "out/regions/a/0.npz")
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ({"min_area": 2.0}, "name.min_area must be in"),
+        ({"per_id": -1}, "name.per_id must be at least 0"),
+        ({"workers": 0}, "name.workers must be at least 1"),
+        ({"by": "pictures"}, "name.by must be one of clusters, regions"),
+        ({"view": "none"}, "name.view must be one of best"),
+    ],
+)
+def test_settings_out_of_range(setting: dict[str, object], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        NameOptions(**setting)
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [({"batch_size": 0}, "batch_size must be"), ({"name": "folder"}, "needs its folder, got none")],
+)
+def test_models_out_of_range(setting: dict[str, object], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        TextOptions(**setting)
+
+
+def command(folder: Path, *arguments: str) -> str:
+    places = [str(folder / "images"), str(folder / "masks")]
+    result = CliRunner().invoke(build_app(), ["name", *places, *arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_a_person_names_corrects_and_applies(folder: Path) -> None:
+    words = folder / "words.txt"
+    words.write_text("sea\ntomato; red thing\ngrass\n")
+    out = str(folder / "out")
+    said = command(folder, out, "--vocabulary", str(words), "--model", FAKE)
+    assert "tomato" in said
+    assert "--apply" in said
+    page = (folder / "out/index.html").read_text()
+    assert page.count("<img") == 12
+    assert read_image(folder / "out/sheet.png").shape[1] > 800
+    table = folder / "out/names.csv"
+    table.write_text(table.read_text().replace("4,tomato", "4,fruit"))
+    said = command(
+        folder, str(folder / "named"), "--apply", str(table), "--overlay", str(folder / "drawn")
+    )
+    assert "fruit" in said
+    named = read_labels(folder / "named/a/0.png")
+    labels = read_labels(folder / "masks/a/0.png").labels
+    # Words of the vocabulary come first, in its order.
+    np.testing.assert_array_equal(
+        named.labels, np.array([0, 2, 1])[np.searchsorted([0, 4, 9], labels)]
+    )
+    assert named.spec.codec == "index8"
+    assert (folder / "named/classes.txt").read_text() == "0 background\n1 grass\n2 fruit\n"
+    assert read_image(folder / "drawn/a/0.jpg").shape == (48, 64, 3)
+    with pytest.raises(ConfigError, match="named already"):
+        CliRunner().invoke(
+            build_app(),
+            [
+                "name",
+                *(str(folder / place) for place in ("images", "named", "twice")),
+                "--apply",
+                str(table),
+            ],
+            catch_exceptions=False,
+        )
+
+
+def test_names_become_the_ids_of_a_ground_truth(folder: Path) -> None:
+    (folder / "names.csv").write_text("id,name\n4,Tomato\n9,unknown\n")
+    (folder / "truth.txt").write_text("plum\nfruit; tomato\n")
+    said = command(
+        folder,
+        str(folder / "named"),
+        "--apply",
+        str(folder / "names.csv"),
+        "--target-names",
+        str(folder / "truth.txt"),
+    )
+    assert "without a class of the target: 9" in said
+    labels = read_labels(folder / "masks/a/0.png").labels
+    np.testing.assert_array_equal(
+        read_labels(folder / "named/a/0.png").labels, np.where(labels == 4, 2, 0)
+    )
+    command(
+        folder,
+        str(folder / "stuff"),
+        "--apply",
+        str(folder / "names.csv"),
+        "--overwrite",
+    )
+    (folder / "names.csv").write_text("id,name\n4,sky\n9,unknown\n")
+    command(
+        folder,
+        str(folder / "things"),
+        "--apply",
+        str(folder / "names.csv"),
+        "--target-names",
+        "cityscapes",
+    )
+    stored = read_image(folder / "things/a/0.png")[..., 0]
+    assert set(np.unique(stored)) == {16, 255}
+
+
+def test_an_id_without_a_row_fails_by_itself(folder: Path) -> None:
+    (folder / "names.csv").write_text("id,name\n4,tomato\n")
+    places = [str(folder / part) for part in ("images", "masks", "named")]
+    result = CliRunner().invoke(
+        build_app(), ["name", *places, "--apply", str(folder / "names.csv")]
+    )
+    assert result.exit_code == 1
+    assert (
+        "every id of a mask must have a row in the table of names, got none for 9" in result.output
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((), "naming needs the names there are"),
+        (("--vocabulary", "nowhere.txt"), "vocabulary must be"),
+        (("--vocabulary", "voc", "--target-names", "voc"), "--target-names is for --apply"),
+        (("--vocabulary", "voc", "--overlay", "x"), "--overlay is for --apply"),
+        (("--vocabulary", "voc", "--format", "xml"), "unknown format 'xml'"),
+        (("--vocabulary", "voc", "--by", "letters"), "name.by must be one of"),
+        (("--vocabulary", "voc", "--model", "imagnet"), "did you mean 'imagenet'"),
+        (("--vocabulary", "voc", "--checkpoint", "/nowhere"), "folder"),
+        (("--vocabulary", "voc", "-s", "engine.workers=2"), "unknown config section 'engine'"),
+        (("--vocabulary", "voc", "--debias", "3"), "naming.debias must be in"),
+        (("--apply", "nowhere.csv"), "nowhere.csv: cannot be read"),
+    ],
+)
+def test_one_line_for_what_is_wrong(folder: Path, arguments: tuple[str, ...], told: str) -> None:
+    with pytest.raises(Exception, match=told) as caught:
+        command(folder, str(folder / "out"), *arguments)
+    assert "\n" not in str(caught.value)
+    assert type(caught.value).__module__ == "uosam.errors"
+
+
+def test_no_pair_is_told(folder: Path) -> None:
+    (folder / "empty").mkdir()
+    with pytest.raises(InputError, match="no mask belongs to a picture: found 6 pictures and 0"):
+        CliRunner().invoke(
+            build_app(),
+            ["name", str(folder / "images"), str(folder / "empty"), str(folder / "out")],
+            catch_exceptions=False,
+        )

@@ -1,0 +1,264 @@
+"""``uosam name``: what the clusters of a folder are, or each of its regions, in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from uosam.runs.names import Named
+
+
+def command(
+    images: Annotated[Path, typer.Argument(help="Folder of pictures.", show_default=False)],
+    masks: Annotated[Path, typer.Argument(help="Folder of masks.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="Folder for names.", show_default=False)],
+    vocabulary: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|NAME",
+            help="Names there are: a text file with one a line ('name; synonym'), or voc, "
+            "cocostuff, cityscapes, imagenet.",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="imagenet (the default), folder, or module:function."),
+    ] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(help="Local folder of a CLIP or SigLIP of transformers."),
+    ] = None,
+    by: Annotated[
+        str, typer.Option(help="What gets a name: each id of the folder (clusters), or regions.")
+    ] = "clusters",
+    view: Annotated[
+        str, typer.Option(help="How a region is shown: crop, masked, both, pooled, all or best.")
+    ] = "best",
+    assign: Annotated[
+        str, typer.Option(help="independent, or one-to-one: no name twice.")
+    ] = "independent",
+    debias: Annotated[
+        float, typer.Option(help="How much of a name's mean over all ids to take away, 0 to 1.")
+    ] = 0.0,
+    min_area: Annotated[
+        float, typer.Option(help="Smallest region, as a share of its picture.")
+    ] = 0.01,
+    per_id: Annotated[
+        int, typer.Option(help="Regions of one id that are looked at, by lot; 0 for all.")
+    ] = 200,
+    background: Annotated[
+        str, typer.Option(help="Id that is no object, or 'none' (STEGO-style).")
+    ] = "default",
+    name_background: Annotated[
+        bool, typer.Option("--name-background", help="Name the background, too.")
+    ] = False,
+    output: Annotated[
+        str,
+        typer.Option("--format", help="Files on regions: coco (one) or ssa (one a picture)."),
+    ] = "coco",
+    apply: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write MASKS into OUT with the names of this CSV; no model runs.",
+        ),
+    ] = None,
+    target_names: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|NAME", help="With --apply: write the ids of this ground truth instead."
+        ),
+    ] = None,
+    overlay: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="With --apply: draw the named masks there.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    workers: Annotated[int, typer.Option(help="Processes, each with the model.")] = 1,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace results of other settings.")
+    ] = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-s",
+            "--set",
+            metavar="SECTION.KEY=VALUE",
+            help="A setting of the sections naming, text or labels. Repeatable.",
+        ),
+    ] = None,
+) -> None:
+    """Name the clusters of MASKS by looking at their regions in IMAGES.
+
+    OUT gets names.csv and names.json, and index.html and sheet.png to check them by.
+    Other words cost no second look at the pictures; a run that was stopped goes on.
+
+    uosam name photos masks names --vocabulary voc
+
+    uosam name photos masks names --vocabulary words.txt --checkpoint siglip2-base
+
+    uosam name photos masks named --apply names/names.csv
+    """
+    import sys
+
+    from uosam.errors import ConfigError, InputError
+    from uosam.io.codecs import LabelOptions
+    from uosam.io.pairs import find_pairs
+    from uosam.regions.naming import NamingOptions
+
+    given = [f"naming.assign={assign}", f"naming.debias={debias}", f"text.device={device}"]
+    given += [f"labels.background={background}"]
+    if checkpoint is not None:
+        given += [f"text.checkpoint={checkpoint}"]
+        model = model or "folder"
+    sections = _settle([*given, f"text.name={model or 'imagenet'}", *(settings or [])])
+    naming, labels = sections["naming"], sections["labels"]
+    assert isinstance(naming, NamingOptions)
+    assert isinstance(labels, LabelOptions)
+    pairs = find_pairs(images, masks)
+    if not pairs.samples:
+        raise InputError(
+            f"no mask belongs to a picture: found {len(pairs.unpaired_images)} pictures and "
+            f"{len(pairs.unpaired_masks)} masks in {images} and {masks}; names must agree up to "
+            "the suffix"
+        )
+    # As "python -m" does: a model of one's own may lie where one works.
+    sys.path.append(str(Path.cwd()))
+    if apply is not None:
+        _apply(pairs, out, apply, target_names, overlay, labels, overwrite, (images, masks))
+        return
+    if vocabulary is None:
+        raise ConfigError(
+            "naming needs the names there are; give --vocabulary FILE with one name a line, or "
+            "voc, cocostuff, cityscapes, imagenet"
+        )
+    for option, value in (("--target-names", target_names), ("--overlay", overlay)):
+        if value is not None:
+            raise ConfigError(f"{option} is for --apply FILE, which writes masks; give both")
+    from uosam.errors import unknown
+    from uosam.runs.parts import NameOptions
+
+    if output not in ("coco", "ssa"):
+        raise unknown("format", output, ("coco", "ssa"))
+    options = NameOptions(
+        by=by,  # type: ignore[arg-type]  # checked there
+        view=view,  # type: ignore[arg-type]
+        min_area=min_area,
+        per_id=per_id,
+        name_background=name_background,
+        workers=workers,
+        overwrite=overwrite,
+        labels=labels,
+        text=sections["text"],
+    )
+    _name(pairs, out, vocabulary, options, naming, output, (images, masks))
+
+
+def _settle(texts: list[str]) -> dict[str, Any]:
+    """Return the options of the sections that naming has, by section."""
+    from uosam.backends.text.models import TextOptions
+    from uosam.config import read_changes, update_options
+    from uosam.errors import unknown
+    from uosam.io.codecs import LabelOptions
+    from uosam.regions.naming import NamingOptions
+
+    kinds = {"naming": NamingOptions, "text": TextOptions, "labels": LabelOptions}
+    changes = read_changes(None, texts)
+    for section in changes:
+        if section not in kinds:
+            raise unknown("config section", section, kinds)
+    return {
+        section: update_options(section, kind(), changes.get(section, {}))
+        for section, kind in kinds.items()
+    }
+
+
+def _name(
+    pairs: Any,
+    out: Path,
+    vocabulary: str,
+    options: Any,
+    naming: Any,
+    style: Any,
+    inputs: tuple[Path, Path],
+) -> None:
+    from uosam.cli.progress import show_progress
+    from uosam.datasets.vocabulary import read_vocabulary
+    from uosam.runs.names import name_folder
+    from uosam.runs.names_report import draw_names
+    from uosam.runs.summary import describe
+
+    words = read_vocabulary(vocabulary)
+    try:
+        with show_progress(len(pairs.samples), verb="looking") as on_outcome:
+            named = name_folder(
+                pairs,
+                out,
+                words,
+                options,
+                naming,
+                style=style,
+                inputs=inputs,
+                on_outcome=on_outcome,
+            )
+        if named.clusters:
+            draw_names(named, pairs.samples, out)
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command goes on from here", err=True)
+        raise typer.Exit(130) from None
+    typer.echo("\n".join(describe(named.run)))
+    _print(named, out, inputs)
+    if named.run.failures:
+        raise typer.Exit(1)
+
+
+def _print(named: Named, out: Path, inputs: tuple[Path, Path]) -> None:
+    for note in named.notes:
+        typer.echo(f"note: {note}")
+    for label, name in list(named.clusters.items())[:40]:
+        best = ", ".join(f"{text} {score:.2f}" for text, score in name.best[:3])
+        typer.echo(f"{label:6d}  {name.text:<20} ({best}; {name.regions} regions)")
+    if len(named.clusters) > 40:
+        typer.echo(f"and {len(named.clusters) - 40} more in {out / 'names.csv'}")
+    if named.clusters:
+        typer.echo(f"look at {out / 'index.html'}; edit the column name of {out / 'names.csv'}")
+        typer.echo(f"next: uosam name {inputs[0]} {inputs[1]} NAMED --apply {out / 'names.csv'}")
+
+
+def _apply(
+    pairs: Any,
+    out: Path,
+    table: Path,
+    target_names: str | None,
+    overlay: Path | None,
+    labels: Any,
+    overwrite: bool,
+    inputs: tuple[Path, Path],
+) -> None:
+    from uosam.cli.progress import show_progress
+    from uosam.runs.apply import apply_names, make_plan
+    from uosam.runs.summary import describe
+
+    plan = make_plan(table, target_names, labels, pairs.samples)
+    with show_progress(len(pairs.samples), verb="naming") as on_outcome:
+        run = apply_names(
+            pairs,
+            out,
+            plan,
+            labels,
+            overlay=overlay,
+            overwrite=overwrite,
+            inputs=inputs,
+            on_outcome=on_outcome,
+        )
+    typer.echo("\n".join(describe(run)))
+    for id_, name in sorted(plan.classes.items())[:40]:
+        old = ", ".join(str(one) for one, new in sorted(plan.ids.items()) if new == id_)
+        if old or not plan.target:
+            typer.echo(f"{id_:6d}  {name:<20} (was {old or 'not there'})")
+    if plan.lost:
+        typer.echo(f"without a class of the target: {', '.join(map(str, plan.lost))}")
+    if run.failures:
+        raise typer.Exit(1)

@@ -1,0 +1,286 @@
+"""Refine a folder of coarse masks: the task behind ``uosam refine``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uosam.backends import load_backend
+from uosam.backends.sharing import BatchingBackend, work_together
+from uosam.backends.weights.cache import open_cache, remember
+from uosam.config import Config, dump_config
+from uosam.errors import ConfigError, InputError
+from uosam.geometry.depth_map import DepthMap
+from uosam.geometry.render import make_guide
+from uosam.io.codecs import LabelFile, encode_labels, read_with
+from uosam.io.depth import DEPTH_SUFFIXES, find_depth, read_depth
+from uosam.io.images import check_same_size, read_image
+from uosam.io.pairs import Pairs
+from uosam.io.soft import find_scores, read_scores
+from uosam.pipeline import refine
+from uosam.report.overlay import encode_confidence, encode_overlay
+from uosam.runs.engine import check_folders, run_folder
+from uosam.runs.manifest import Row, make_header
+from uosam.runs.summary import Run
+from uosam.runs.task import Encoded, Outcome, Task
+from uosam.structures import Backend, Image, Refinement, Sample
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Pair:
+    """A picture, its coarse mask, and the scores behind it and the depth beside it, as read."""
+
+    image: Image
+    file: LabelFile
+    scores: NDArray[np.float32] | None
+    depth: DepthMap | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefineTask(Task):
+    """Refine one coarse mask.
+
+    Attributes:
+        folder: of the refined masks.
+        config: all settings.
+    """
+
+    titles: ClassVar[Mapping[str, str]] = {
+        "refined": "refined",
+        "kept": "kept as they were",
+        "accepted": "objects redrawn",
+        "rejected": "objects kept",
+    }
+    statuses: ClassVar[tuple[str, ...]] = ("refined", "kept")
+    reasons: ClassVar[tuple[str, ...]] = ("rejected",)
+    folder: Path
+    config: Config
+
+    @property
+    def out(self) -> Path:
+        """Folder of the refined masks."""
+        return self.folder
+
+    @property
+    def workers(self) -> int:
+        """Processes, each with its own model."""
+        return self.config.engine.workers
+
+    @property
+    def batch(self) -> int:
+        """Pictures refined at a time in one process."""
+        return self.config.engine.batch
+
+    @property
+    def overwrite(self) -> bool:
+        """Whether results of other settings are replaced."""
+        return self.config.engine.overwrite
+
+    def header(self) -> Row:
+        """Return settings, weights and version."""
+        return make_header(self.config)
+
+    def inputs(self, sample: Sample) -> Mapping[str, Path]:
+        """Return picture, mask and, where scores lie beside it, their file."""
+        if sample.image is None or sample.coarse is None:
+            raise InputError(f"sample {sample.name!r} must have a picture and a coarse mask")
+        files = {"image": sample.image, "mask": sample.coarse}
+        scores = self.config.labels.scores
+        if scores is not None:
+            files["scores"] = find_scores(Path(scores), sample.name)
+        return files
+
+    def output(self, sample: Sample) -> Path:
+        """Return where the refined mask goes: the name and suffix of the coarse one."""
+        mask = self.inputs(sample)["mask"] if sample.coarse is None else sample.coarse
+        return self.folder / (sample.name + mask.suffix)
+
+    def extras(self, sample: Sample) -> Sequence[Path]:
+        """Return the pictures for people."""
+        return [path for path, _ in self._drawn(sample)]
+
+    def load(self) -> Backend:
+        """Load the segmenter."""
+        engine = self.config.engine
+        backend = load_backend(self.config.backend)
+        if engine.embedding_cache == "always":
+            remember(backend, self.config.backend, open_cache(engine.embedding_cache_gb))
+        return backend
+
+    def read(self, sample: Sample) -> Pair:
+        """Read picture, mask and scores."""
+        paths = self.inputs(sample)
+        file = read_with(paths["mask"], self.config.labels)
+        image = read_image(paths["image"])
+        check_same_size(paths["image"], image.shape[:2], paths["mask"], file.labels.shape)
+        soft = paths.get("scores")
+        scores = file.scores if soft is None else read_scores(soft, file.labels)
+        return Pair(image=image, file=file, scores=scores)
+
+    def compute(self, model: Backend, read: Pair) -> Refinement:
+        """Refine one mask."""
+        return refine(
+            read.image,
+            read.file.labels,
+            model,
+            self.config.refine,
+            background=read.file.spec.background,
+            scores=read.scores,
+        )
+
+    def together(self, model: Backend, works: Sequence[Callable[[Any], Any]]) -> list[Any]:
+        """Refine several masks, what they ask of the segmenter in shared batches if it can."""
+        if len(works) > 1 and isinstance(model, BatchingBackend):
+            return work_together(works, model)
+        return super().together(model, works)
+
+    def encode(self, sample: Sample, read: Pair, result: Refinement) -> Encoded:
+        """Encode the mask as the coarse one was, and the pictures for people."""
+        file = read.file
+        mask = self.inputs(sample)["mask"]
+        rejected = Counter(choice.reason for choice in result.verdicts if not choice.accepted)
+        return Encoded(
+            data=encode_labels(mask.suffix, result.labels, file.spec, scores=file.stored),
+            extras={
+                path: draw(read.image, file.labels, result, file.spec)
+                for path, draw in self._drawn(sample)
+            },
+            status="kept" if np.array_equal(result.labels, file.labels) else "refined",
+            details={
+                "accepted": sum(choice.accepted for choice in result.verdicts),
+                "rejected": dict(sorted(rejected.items())),
+            },
+            seconds=result.seconds,
+        )
+
+    def _drawn(self, sample: Sample) -> list[tuple[Path, Callable[..., bytes]]]:
+        """Return what is drawn beside the mask: path and function that encodes it."""
+        engine = self.config.engine
+        drawn: list[tuple[Path, Callable[..., bytes]]] = []
+        if engine.overlay:
+            drawn.append((Path(engine.overlay) / f"{sample.name}.jpg", encode_overlay))
+        if engine.confidence:
+            drawn.append((Path(engine.confidence) / f"{sample.name}.png", encode_confidence))
+        return drawn
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuidedTask(RefineTask):
+    """Refine one coarse mask with depth as a guide for the global stage."""
+
+    titles: ClassVar[Mapping[str, str]] = {
+        **RefineTask.titles,
+        "unguided": "without depth",
+    }
+
+    def inputs(self, sample: Sample) -> Mapping[str, Path]:
+        """Return the files of the mask and its depth."""
+        files = super().inputs(sample)
+        options = self.config.depth
+        path = find_depth(Path(options.folder or ""), sample.name)
+        if path is None and not options.optional:
+            raise InputError(
+                f"{Path(options.folder or '', sample.name)}: expected depth "
+                f"({', '.join(DEPTH_SUFFIXES)}) of the name of the mask, found none; "
+                "--depth-optional goes on without"
+            )
+        return files if path is None else {**files, "depth": path}
+
+    def read(self, sample: Sample) -> Pair:
+        """Read picture, mask, scores and depth."""
+        pair, path, options = super().read(sample), self.inputs(sample).get("depth"), self.config
+        if path is None:
+            return pair
+        height, width = pair.file.labels.shape
+        depth = read_depth(
+            path, options.depth.encoding, hw=(height, width), resize=options.depth.resize
+        )
+        return replace(pair, depth=depth)
+
+    def compute(self, model: Backend, read: Pair) -> Refinement:
+        """Refine one mask, on the photograph alone where there is no depth."""
+        options = self.config.refine
+        if read.depth is None:
+            photo = replace(options.global_region, picture="photo")
+            options = replace(options, global_region=photo)
+        return refine(
+            read.image,
+            read.file.labels,
+            model,
+            options,
+            background=read.file.spec.background,
+            scores=read.scores,
+            guide=None if read.depth is None else make_guide(read.depth, self.config.depth),
+        )
+
+    def encode(self, sample: Sample, read: Pair, result: Refinement) -> Encoded:
+        """Encode the mask, and tell how much of the depth was made up."""
+        encoded = super().encode(sample, read, result)
+        depth = read.depth
+        details = {"unguided": int(depth is None)}
+        holes = {} if depth is None else {"holes": round(depth.holes, 4)}
+        return replace(encoded, details={**encoded.details, **details, **holes})
+
+
+def refine_folder(
+    pairs: Pairs,
+    out: Path,
+    config: Config,
+    *,
+    inputs: Sequence[Path] = (),
+    on_outcome: Callable[[Outcome], object] = lambda outcome: None,
+) -> Run:
+    """Refine every pair into ``out``, skipping those that an earlier run has done.
+
+    A mask goes to ``out / (name + suffix of the coarse mask)``; see ``run_folder`` for what holds
+    of every run.
+
+    Args:
+        pairs: samples with picture and coarse mask, and what found no partner.
+        out: folder for masks, ``manifest.jsonl``, ``config.yaml`` and ``summary.json``.
+        config: all settings.
+        inputs: folders that must not be written into.
+        on_outcome: called with each outcome, in the order of the samples.
+
+    Raises:
+        ConfigError: ``out`` holds other results, or is or lies in an input folder.
+        InputError: ``out`` cannot be written.
+        BackendError: the model cannot be loaded, or a worker process died.
+    """
+    depth = config.depth.folder
+    if depth is not None:
+        check_depth(config)
+        inputs = [*inputs, Path(depth)]
+    drawn = {"overlay": config.engine.overlay, "confidence": config.engine.confidence}
+    folders = {name: Path(path) for name, path in drawn.items() if path}
+    check_folders({"output": out, **folders}, inputs)
+    return run_folder(
+        (RefineTask if depth is None else GuidedTask)(folder=out, config=config),
+        pairs.samples,
+        failures=pairs.unreadable,
+        unpaired=[str(path) for path in (*pairs.unpaired_images, *pairs.unpaired_masks)],
+        files={"config.yaml": dump_config(config).encode()},
+        on_outcome=on_outcome,
+    )
+
+
+def check_depth(config: Config) -> None:
+    """Refuse a folder of depth that is not there or that nobody would look into.
+
+    Raises:
+        ConfigError: there is no such folder, or the global stage is left out.
+    """
+    folder = config.depth.folder or ""
+    if not Path(folder).is_dir():
+        raise ConfigError(f"depth.folder must be a folder of depth files, found none at {folder}")
+    if config.refine.global_region.grid == 0:
+        raise ConfigError(
+            "depth is a guide for the global stage, which global_region.grid=0 leaves out; set "
+            "global_region.grid=16 or leave out depth.folder"
+        )

@@ -38,8 +38,8 @@ from uosam.pipeline import refine
 from uosam.regions.crops import Region, find_regions, whole_mask
 from uosam.regions.naming import NamingOptions, probabilities, similarities
 from uosam.regions.views import embed_regions
-from uosam.runs.names import Words, ask_for, name_folder
-from uosam.runs.parts import NameOptions
+from uosam.runs.naming.parts import NameOptions
+from uosam.runs.naming.vote import Words, ask_for, name_folder
 from uosam.structures import Floats, Image, ImageText, LabelMap
 
 RESULTS = Path(__file__).parent / "results" / "names.jsonl"

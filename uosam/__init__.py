@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from uosam.api.captions import caption as caption
     from uosam.api.names import name as name
     from uosam.api.refiner import Refiner as Refiner
     from uosam.api.refiner import refine as refine
@@ -21,6 +22,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Refiner": "uosam.api.refiner",
     "Scores": "uosam.api.scores",
+    "caption": "uosam.api.captions",
     "evaluate": "uosam.api.scores",
     "name": "uosam.api.names",
     "refine": "uosam.api.refiner",

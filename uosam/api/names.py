@@ -25,7 +25,7 @@ from uosam.regions.naming import (
     similarities,
 )
 from uosam.regions.views import View, best_view, embed_regions
-from uosam.runs.names import ask_for
+from uosam.runs.naming.vote import ask_for
 
 if TYPE_CHECKING:
     from uosam.api.pictures import ImageLike, MaskLike

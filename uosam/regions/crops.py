@@ -11,12 +11,16 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from uosam.labels import box as box_of
 from uosam.labels import components
 from uosam.structures import IGNORE, Image, LabelMap, Mask
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 Box = tuple[int, int, int, int]
 """x0, y0, x1, y1 in pixels, inclusive."""
@@ -133,7 +137,7 @@ def ssa_box(box: Box, scale: float, hw: tuple[int, int]) -> Box:
     )
 
 
-def cut(image: Image, box: Box) -> Image:
+def cut(image: NDArray[Scalar], box: Box) -> NDArray[Scalar]:
     """Return the part of an (H, W, ...) array that lies in a box."""
     x0, y0, x1, y1 = box
     return image[y0 : y1 + 1, x0 : x1 + 1]

@@ -17,7 +17,7 @@ from uosam.errors import ConfigError, InputError
 from uosam.evaluation.demo import examples_folder
 from uosam.io.images import read_image
 from uosam.regions.naming import probabilities, similarities
-from uosam.runs.names import ask_for
+from uosam.runs.naming.vote import ask_for
 from uosam.structures import PoolingImageText
 
 pytest.importorskip("timm", reason="needs pip install 'uosam[imagenet]'")

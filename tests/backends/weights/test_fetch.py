@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from uosam.backends.folders import FOLDERS
 from uosam.backends.models import MODELS, Model, model_directory
 from uosam.backends.weights import fetch as fetching
 from uosam.backends.weights.fetch import fetch
@@ -221,3 +222,18 @@ def test_command_reports_an_error():
 def test_weights_that_come_with_the_package_are_not_fetched():
     with pytest.raises(BackendError, match="tiny comes with uosam"):
         fetch("tiny")
+
+
+def test_folders_are_listed_with_their_terms_and_got_by_hand():
+    told = CliRunner().invoke(app, [], catch_exceptions=False).output
+    for folder in FOLDERS:
+        assert folder.hub in told.split()
+        with pytest.raises(BackendError, match=rf"hf download {folder.hub} --local-dir"):
+            fetch(folder.hub)
+    assert "research only" in told
+    assert "imagenet: names" in told
+    with pytest.raises(BackendError, match="ask for access on its page"):
+        fetch("facebook/sam3")
+    listed = json.loads(CliRunner().invoke(app, ["--json"]).output)
+    assert {one["kind"] for one in listed} == {"segmenter", "folder"}
+    assert all(one["name"] and one["licence"] for one in listed)

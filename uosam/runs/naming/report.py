@@ -10,8 +10,7 @@ import numpy as np
 
 from uosam.errors import InputError
 from uosam.io.images import read_image
-from uosam.regions.crops import Region, masked_view
-from uosam.regions.records import decode_rle
+from uosam.regions.crops import masked_view
 from uosam.report.names import (
     Row,
     encode_names_page,
@@ -19,7 +18,8 @@ from uosam.report.names import (
     legend,
     thumbnail,
 )
-from uosam.runs.names import Looked, Named, write_file
+from uosam.runs.naming.regions import Looked, region_of, write_file
+from uosam.runs.naming.vote import Named
 from uosam.structures import Image, Sample
 
 BEST, WORST = 12, 4
@@ -75,19 +75,6 @@ def _cut(
         if image is None:
             continue
         for index in indices:
-            region = _region(regions[index])
+            region = region_of(regions[index])
             found[index] = thumbnail(masked_view(image, region, _WHITE))
     return found
-
-
-def _region(looked: Looked) -> Region:
-    x0, y0, x1, y1 = looked.facts["box"]
-    mask = decode_rle(looked.facts["segmentation"])[y0 : y1 + 1, x0 : x1 + 1]
-    return Region(
-        picture=looked.picture,
-        label=looked.label,
-        component=looked.facts["component"],
-        box=(x0, y0, x1, y1),
-        mask=mask,
-        share=looked.facts["share"],
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -11,7 +12,10 @@ import numpy as np
 from uosam.backends.text.models import TextOptions
 from uosam.errors import ConfigError, InputError
 from uosam.io.codecs import LabelOptions, read_with
-from uosam.regions.crops import Region, draw_lots, find_regions
+from uosam.io.pairs import Pairs, find_pictures
+from uosam.io.walk import list_files
+from uosam.regions.crops import Region, draw_lots, find_regions, region_of
+from uosam.regions.records import Record, read_ssa
 from uosam.regions.views import View
 from uosam.structures import Sample
 
@@ -21,7 +25,8 @@ class NameOptions:
     """What is looked at, and with which model.
 
     Attributes:
-        by: "clusters" gives each id of the folder one name; "regions" each part its own.
+        by: "clusters" gives each id of the folder one name; "regions" each part of a map its own;
+            "proposals" each record of a JSON file, as SAM's mask generator writes them.
         view: how a region is shown; "best" takes all views that the model offers.
         min_area: smallest part of an id, as a share of the picture, in [0, 1].
         per_id: parts of one id that are looked at, drawn by lot over the folder; all of them if 0
@@ -33,7 +38,7 @@ class NameOptions:
         text: the model.
     """
 
-    by: Literal["clusters", "regions"] = "clusters"
+    by: Literal["clusters", "regions", "proposals"] = "clusters"
     view: View | Literal["best"] = "best"
     min_area: float = 0.01
     per_id: int = 200
@@ -57,7 +62,7 @@ class NameOptions:
                     f"name.{name} must be at least {least}, got {getattr(self, name)}"
                 )
         for name, offered in (
-            ("by", ("clusters", "regions")),
+            ("by", ("clusters", "regions", "proposals")),
             ("view", ("best", "crop", "masked", "both", "pooled", "all")),
         ):
             if getattr(self, name) not in offered:
@@ -67,15 +72,82 @@ class NameOptions:
 
 
 def read_regions(sample: Sample, options: NameOptions) -> list[Region]:
-    """Read the map of a sample and return its regions."""
+    """Read the map or the records of a sample, and return its regions.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
     if sample.coarse is None:
         raise InputError(f"sample {sample.name!r} must have a mask")
+    if options.by == "proposals":
+        found = []
+        for number, record in enumerate(read_records(sample.coarse), start=1):
+            mask = record.mask
+            if np.count_nonzero(mask) >= max(1, options.min_area * mask.size):
+                found.append(region_of(mask, sample.name, number))
+        return found
     file = read_with(sample.coarse, options.labels)
     return find_regions(
         file.labels,
         sample.name,
         min_area=options.min_area,
         background=None if options.name_background else file.spec.background,
+    )
+
+
+def read_records(path: Path) -> list[Record]:
+    """Read the records of one picture, those of an empty mask included.
+
+    Raises:
+        InputError: the file cannot be read, or its masks are of several sizes.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    records, _ = read_ssa(data, str(path))
+    sizes = {tuple(record.segmentation.get("size", ())) for record in records}
+    if len(sizes) > 1:
+        raise InputError(f"{path}: masks of one picture must have one size, got {sorted(sizes)}")
+    return records
+
+
+def mask_size(path: Path, options: NameOptions) -> tuple[int, int] | None:
+    """Return (H, W) of what a sample's mask file holds; None where it holds no mask."""
+    if options.by != "proposals":
+        height, width = read_with(path, options.labels).labels.shape
+        return height, width
+    records = read_records(path)
+    return records[0].mask.shape if records else None
+
+
+def pair_records(images: Path, folder: Path) -> Pairs:
+    """Pair pictures with the JSON files of records of the same relative path and name.
+
+    Raises:
+        InputError: a folder is missing or without pictures, or no file belongs to a picture.
+    """
+    samples, unreadable = find_pictures(images)
+    ignored = ("summary.json",)
+    files = {
+        file.with_suffix("").as_posix(): folder / file
+        for file in list_files(folder, (".json",), unreadable)
+        if file.as_posix() not in ignored
+    }
+    paired = [
+        replace(sample, coarse=files.pop(sample.name)) for sample in samples if sample.name in files
+    ]
+    if not paired:
+        raise InputError(
+            f"{folder}: expected a NAME.json of records for each picture of {images}, found none "
+            f"among {len(files)} files; write them with uosam proposals {images} {folder}"
+        )
+    names = {sample.name for sample in paired}
+    return Pairs(
+        samples=paired,
+        unpaired_images=[s.image for s in samples if s.image and s.name not in names],
+        unpaired_masks=list(files.values()),
+        unreadable=unreadable,
     )
 
 

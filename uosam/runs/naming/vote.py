@@ -1,8 +1,8 @@
-"""Name the clusters or the regions of a folder, from what the task of ``name.py`` wrote."""
+"""Name the clusters or the regions of a folder, from what the task of ``looking.py`` wrote."""
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +14,8 @@ from uosam.backends.text.models import load_image_text
 from uosam.datasets.class_names import synset_names
 from uosam.datasets.vocabulary import Entry, Vocabulary
 from uosam.errors import ConfigError, InputError
-from uosam.io.atomic import write_atomic
 from uosam.io.pairs import Pairs
-from uosam.regions.crops import Region, draw_lots
+from uosam.regions.crops import draw_lots
 from uosam.regions.naming import (
     Name,
     NamingOptions,
@@ -26,13 +25,19 @@ from uosam.regions.naming import (
     probabilities,
     similarities,
 )
-from uosam.regions.records import Record, coco_document, write_ssa
 from uosam.regions.tables import write_csv, write_json
-from uosam.runs.name import NameTask, embed_folder, read_embedded
-from uosam.runs.parts import NameOptions, part_of
+from uosam.runs.naming.looking import NameTask, embed_folder, read_embedded
+from uosam.runs.naming.parts import NameOptions
+from uosam.runs.naming.regions import (
+    Looked,
+    decide_regions,
+    without_mask,
+    write_file,
+    write_regions,
+)
 from uosam.runs.summary import Run
 from uosam.runs.task import Outcome
-from uosam.structures import Floats, ImageText, Sample
+from uosam.structures import Floats, ImageText, Sample, TextSegmenter
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -50,23 +55,6 @@ class Words:
     texts: Floats
     owner: tuple[int, ...]
     lacking: tuple[str, ...]
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Looked:
-    """One region as the vote sees it.
-
-    Attributes:
-        picture: name of the sample.
-        label: id in the map.
-        facts: as the task wrote them: component, box, share, segmentation.
-        size: (H, W) of the picture.
-    """
-
-    picture: str
-    label: int
-    facts: Mapping[str, Any]
-    size: tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -127,6 +115,7 @@ def name_folder(
     naming: NamingOptions,
     *,
     style: Literal["coco", "ssa"] = "coco",
+    decider: Callable[[], TextSegmenter] | None = None,
     inputs: Sequence[Path] = (),
     on_outcome: Callable[[Outcome], object] = lambda outcome: None,
 ) -> Named:
@@ -142,6 +131,7 @@ def name_folder(
         options: what is looked at.
         naming: when a name counts.
         style: of the files about regions.
+        decider: loads a text segmenter that decides between the best names of each region.
         inputs: folders that must not be written into.
         on_outcome: called with each outcome, in the order of the samples.
 
@@ -158,8 +148,9 @@ def name_folder(
     regions, similar = _compare(task, pairs.samples, words, model)
     if options.by == "clusters" and options.per_id:
         # An earlier run may have looked at more.
-        drawn = {_key(region) for region in draw_lots(map(_light, regions), options.per_id)}
-        kept = [index for index, one in enumerate(regions) if _key(_light(one)) in drawn]
+        light = [without_mask(region) for region in regions]
+        drawn = {id(region) for region in draw_lots(light, options.per_id)}
+        kept = [index for index, region in enumerate(light) if id(region) in drawn]
         regions, similar = [regions[index] for index in kept], similar[kept]
     if not regions:
         raise InputError(
@@ -170,9 +161,11 @@ def name_folder(
     labels = np.array([region.label for region in regions])
     found = probabilities(similar, labels, scale=model.scale, debias=naming.debias)
     notes = [f"{name}: the model has no word for it" for name in words.lacking]
-    if options.by == "regions":
+    if options.by != "clusters":
         own = name_regions(found, words.names, naming)
-        _write_regions(out, pairs.samples, regions, own, words, style)
+        if decider is not None:
+            own = decide_regions(decider(), regions, own, pairs.samples)
+        write_regions(out, pairs.samples, regions, own, words.names, options, style)
         return Named(
             run=run, regions=regions, own=own, found=found, words=words, notes=tuple(notes)
         )
@@ -197,6 +190,24 @@ def name_folder(
     )
 
 
+def tell(named: Named, table: Path, most: int = 40) -> list[str]:
+    """Put what was named into lines of text: notes, then each cluster, or counts of regions.
+
+    Args:
+        named: what came of a run.
+        table: where the rest is to be read.
+        most: clusters to list.
+    """
+    lines = [f"note: {note}" for note in named.notes]
+    for label, name in list(named.clusters.items())[:most]:
+        best = ", ".join(f"{text} {score:.2f}" for text, score in name.best[:3])
+        lines.append(f"{label:6d}  {name.text:<20} ({best}; {name.regions} regions)")
+    if len(named.clusters) > most:
+        lines.append(f"and {len(named.clusters) - most} more in {table}")
+    counts = Counter(name.text for name in named.own).most_common(most)
+    return lines + [f"{count:6d}  {text}" for text, count in counts]
+
+
 def _compare(
     task: NameTask, samples: Sequence[Sample], words: Words, model: ImageText
 ) -> tuple[list[Looked], Floats]:
@@ -215,21 +226,6 @@ def _compare(
     return regions, np.concatenate(rows)
 
 
-def _light(looked: Looked) -> Region:
-    return Region(
-        picture=looked.picture,
-        label=looked.label,
-        component=looked.facts["component"],
-        box=looked.facts["box"],
-        mask=np.zeros((0, 0), bool),
-        share=looked.facts["share"],
-    )
-
-
-def _key(region: Region) -> tuple[str, int, int]:
-    return region.picture, *part_of(region)
-
-
 def _stored(
     task: NameTask, samples: Sequence[Sample]
 ) -> Iterator[tuple[Sample, tuple[Floats, dict[str, Any]]]]:
@@ -238,56 +234,3 @@ def _stored(
         path = task.output(sample)
         if path.is_file():
             yield sample, read_embedded(path)
-
-
-def _write_regions(
-    out: Path,
-    samples: Sequence[Sample],
-    regions: Sequence[Looked],
-    own: Sequence[Name],
-    words: Words,
-    style: Literal["coco", "ssa"],
-) -> None:
-    records: dict[str, list[Record]] = {}
-    sizes: dict[str, tuple[int, int]] = {}
-    ids = {name: number for number, name in enumerate(words.names, start=1)}
-    for region, name in zip(regions, own, strict=True):
-        x0, y0, x1, y1 = region.facts["box"]
-        area = round(region.facts["share"] * region.size[0] * region.size[1])
-        # A category for data sets, the id of the map for SSA.
-        label = ids.get(name.text, 0) if style == "coco" else region.label
-        sizes[region.picture] = region.size
-        records.setdefault(region.picture, []).append(
-            Record(
-                segmentation=region.facts["segmentation"],
-                area=area,
-                box=(x0, y0, x1, y1),
-                label=label,
-                class_name=name.text,
-                class_proposals=tuple(text for text, _ in name.best),
-                class_scores=tuple(score for _, score in name.best),
-                source="vocabulary",
-            )
-        )
-    if style == "ssa":
-        for picture, found in records.items():
-            write_file(out / "ssa" / f"{picture}_semantic.json", write_ssa(found))
-        return
-    files = {s.name: s.image.name if s.image else s.name for s in samples}
-    categories = {0: "unknown", **{number: name for name, number in ids.items()}}
-    named = {str(Path(name).parent / files[name]): found for name, found in records.items()}
-    by_file = {str(Path(name).parent / files[name]): size for name, size in sizes.items()}
-    document = coco_document(named, by_file, categories)
-    write_file(out / "names.json", json.dumps(document).encode())
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file.
-
-    Raises:
-        InputError: it cannot be written.
-    """
-    try:
-        write_atomic(path, data)
-    except OSError as error:
-        raise InputError(f"{error.filename}: cannot be written ({error.strerror})") from error

@@ -24,12 +24,12 @@ from uosam.io.codecs import LabelOptions, read_labels
 from uosam.io.images import read_image
 from uosam.io.pairs import Pairs, find_pairs
 from uosam.regions.naming import NamingOptions
-from uosam.regions.records import read_ssa
-from uosam.runs.name import read_embedded
-from uosam.runs.names import Named, name_folder
-from uosam.runs.parts import NameOptions
+from uosam.regions.records import describe, encode_rle, read_ssa, write_ssa
+from uosam.runs.naming.looking import read_embedded
+from uosam.runs.naming.parts import NameOptions, mask_size, pair_records, read_records
+from uosam.runs.naming.vote import Named, name_folder, tell
 
-REPO = Path(__file__).resolve().parents[2]
+REPO = Path(__file__).resolve().parents[3]
 FAKE = "tests.text_fakes:load"
 WORDS = Vocabulary(entries=tuple(Entry(name=word) for word in ("sea", "tomato", "grass")))
 
@@ -103,6 +103,9 @@ def test_other_words_cost_no_look(folder: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("UOSAM_FAKE_LOG", str(log))
     name(folder)
     looks = log.read_text()
+    assert (
+        tell(name(folder), folder / "names.csv", most=1)[1] == f"and 1 more in {folder}/names.csv"
+    )
     # Crop and masked view of each of six pictures.
     assert looks.count("look") == 12
     named = name(folder, words=Vocabulary(entries=(Entry(name="lawn", synonyms=("grass",)),)))
@@ -126,7 +129,7 @@ def test_a_lot_of_few_regions_looks_at_few(folder: Path) -> None:
 def test_a_killed_run_goes_on(folder: Path) -> None:
     code = (
         "from pathlib import Path\n"
-        "from tests.runs.test_name import name\n"
+        "from tests.runs.naming.test_naming_runs import name\n"
         f"name(Path({str(folder)!r}))\n"
     )
     log = folder / "log"
@@ -171,6 +174,83 @@ def test_regions_get_names_of_their_own(folder: Path) -> None:
         4,
         "vocabulary",
     )
+
+
+def write_records(folder: Path, number: int) -> None:
+    labels = read_labels(folder / f"masks/a/{number}.png").labels
+    records = [
+        describe(labels == 9, predicted_iou=0.9, stability_score=0.95),
+        describe(np.zeros(labels.shape, bool)),
+        describe(labels == 4, predicted_iou=0.8),
+    ]
+    path = folder / f"records/a/{number}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(write_ssa(records))
+
+
+def test_proposals_get_names_and_keep_what_is_known_of_them(folder: Path) -> None:
+    for number in range(5):
+        write_records(folder, number)
+    (folder / "records/summary.json").write_text("{}")
+    (folder / "words.txt").write_text("sea\ntomato\ngrass\n")
+    places = [str(folder / part) for part in ("images", "records", "out")]
+    arguments = ["--by", "proposals", "--vocabulary", str(folder / "words.txt"), "--model", FAKE]
+    result = CliRunner().invoke(
+        build_app(), ["name", *places, *arguments, "--format", "ssa"], catch_exceptions=False
+    )
+    assert result.exit_code == 0, result.output
+    assert "     5  grass\n     5  tomato\n" in result.output
+    records, _ = read_ssa((folder / "out/ssa/a/0_semantic.json").read_bytes(), "x")
+    assert [record.class_name for record in records] == ["grass", "tomato"]
+    assert [record.label for record in records] == [1, 3]
+    assert records[0].predicted_iou == 0.9
+    assert records[1].stability_score is None
+    paired = pair_records(folder / "images", folder / "records")
+    assert paired.unpaired_images == [folder / "images/a/5.png"]
+    assert paired.unpaired_masks == []
+    broken = folder / "records/a/1.json"
+    both = json.loads(broken.read_text())["annotations"]
+    both[0]["segmentation"] = encode_rle(np.ones((3, 3), bool))
+    broken.write_text(json.dumps(both))
+    with pytest.raises(InputError, match="masks of one picture must have one size"):
+        read_records(broken)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_records(folder / "nowhere.json")
+    with pytest.raises(InputError, match="write them with uosam proposals"):
+        pair_records(folder / "images", folder / "masks")
+    broken.write_text("[]")
+    assert mask_size(broken, NameOptions(by="proposals")) is None
+
+
+class Reds:
+    """A text segmenter that finds red where it is asked for lava, and nothing else."""
+
+    def __init__(self, whole_pictures: bool) -> None:
+        self.whole_pictures = whole_pictures
+        self.asked: list[tuple[int, int]] = []
+
+    def segment(self, image: np.ndarray, words: list[str]) -> np.ndarray:
+        self.asked.append(image.shape[:2])
+        red = image[..., 0].astype(float) - image[..., 2]
+        return np.array([red if word == "lava" else np.full(red.shape, 20.0) for word in words])
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_segmenter_decides_between_the_best_names(folder: Path, whole: bool) -> None:
+    words = Vocabulary(
+        entries=(Entry(name="fruit", synonyms=("tomato",)), Entry(name="lava"), Entry(name="sea"))
+    )
+    reds = Reds(whole)
+    options = NameOptions(by="regions", text=TextOptions(name=FAKE))
+    named = name_folder(
+        pairs(folder), folder / "out", words, options, NamingOptions(), decider=lambda: reds
+    )
+    red, green = named.own[:2]
+    assert (red.text, red.best[0][0]) == ("lava", "fruit")
+    assert green.text != "lava"
+    # A square around each region, or each picture once.
+    assert len(reds.asked) == (6 if whole else 12)
+    assert all(height == width for height, width in reds.asked) != whole
 
 
 def test_one_bad_picture_stops_nothing(folder: Path) -> None:
@@ -325,6 +405,7 @@ def test_an_id_without_a_row_fails_by_itself(folder: Path) -> None:
         (("--vocabulary", "voc", "-s", "engine.workers=2"), "unknown config section 'engine'"),
         (("--vocabulary", "voc", "--debias", "3"), "naming.debias must be in"),
         (("--apply", "nowhere.csv"), "nowhere.csv: cannot be read"),
+        (("--vocabulary", "voc", "--decide", "x"), "--decide is for single regions"),
     ],
 )
 def test_one_line_for_what_is_wrong(folder: Path, arguments: tuple[str, ...], told: str) -> None:

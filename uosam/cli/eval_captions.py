@@ -1,0 +1,45 @@
+"""``uosam eval-captions``: score phrases against reference phrases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    table: Annotated[
+        Path,
+        typer.Argument(
+            help="CSV with the columns caption and reference; rows of one 'region' share a "
+            "candidate.",
+            show_default=False,
+        ),
+    ],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the scores as JSON, those of rows included.")
+    ] = False,
+) -> None:
+    """Score phrases: CIDEr-D, ROUGE-L and BLEU-1 to 4, as the COCO caption evaluation does.
+
+    METEOR and SPICE need Java and are not computed; their public tool reads the same table.
+
+    uosam eval-captions captions_with_references.csv
+    """
+    import json
+
+    from uosam.evaluation.captions import read_caption_table
+    from uosam.metrics.captions import score_captions
+
+    candidates, references = read_caption_table(table)
+    scores = score_captions(candidates, references)
+    if as_json:
+        typer.echo(json.dumps(vars(scores)))
+        return
+    rows = {"CIDEr-D": 10 * scores.cider_d, "ROUGE-L": 100 * scores.rouge_l}
+    rows |= {f"BLEU-{order}": 100 * value for order, value in enumerate(scores.bleu, start=1)}
+    # Papers print CIDEr-D times 100 with its factor of 10 left out: the same number.
+    for title, value in rows.items():
+        typer.echo(f"{title:<8} {value:6.1f}")
+    typer.echo(f"captions {len(candidates):6d}")

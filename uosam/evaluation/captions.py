@@ -1,0 +1,49 @@
+"""Tables of phrases and their references."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from uosam.errors import InputError
+
+
+def read_caption_table(path: Path) -> tuple[list[str], list[list[str]]]:
+    """Read candidates and references from a CSV.
+
+    Columns "caption" and "reference"; with a column "region" its rows of one value are one
+    candidate with several references.
+
+    Returns:
+        N candidates, and for each its references.
+
+    Raises:
+        InputError: the file cannot be read, lacks a column or a reference, or a region has two
+            different candidates.
+    """
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path}: expected a CSV of captions, got {reason}") from error
+    for column in ("caption", "reference"):
+        if column not in table.columns:
+            raise InputError(
+                f"{path}: a table of captions needs the columns caption and reference, got "
+                f"{', '.join(map(str, table.columns)) or 'none'}"
+            )
+    keys = table["region"] if "region" in table.columns else pd.Series(range(len(table)))
+    candidates: dict[object, str] = {}
+    references: dict[object, list[str]] = {}
+    rows = zip(keys, table["caption"], table["reference"], strict=True)
+    for line, (key, caption, reference) in enumerate(rows, start=2):
+        if not reference.strip():
+            raise InputError(f"{path}: line {line} has no reference; leave it out")
+        if candidates.setdefault(key, caption) != caption:
+            raise InputError(
+                f"{path}: line {line} gives region {key} a second caption {caption!r}; "
+                "a region has one caption and any number of references"
+            )
+        references.setdefault(key, []).append(reference)
+    return list(candidates.values()), list(references.values())

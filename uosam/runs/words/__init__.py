@@ -1,0 +1,4 @@
+"""Say what regions show, folder by folder.
+
+May import what runs may.
+"""

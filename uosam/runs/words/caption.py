@@ -1,0 +1,77 @@
+"""Caption a folder: a phrase for each region of its masks, or for all that a segmenter finds."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from uosam.io.atomic import write_atomic
+from uosam.io.pairs import Pairs
+from uosam.regions.captions import COLUMNS, read_document, summarise, to_coco, to_rows
+from uosam.runs.engine import check_folders, run_folder
+from uosam.runs.summary import Run
+from uosam.runs.task import Outcome
+from uosam.runs.words.caption_task import CaptionTask
+from uosam.runs.words.options import CaptionOptions
+from uosam.structures import Sample
+
+
+def caption_folder(
+    pairs: Pairs,
+    out: Path,
+    options: CaptionOptions,
+    *,
+    inputs: Sequence[Path] = (),
+    on_outcome: Callable[[Outcome], object] = lambda outcome: None,
+) -> Run:
+    """Caption every sample into ``out``, skipping those that an earlier run has done.
+
+    Writes ``captions/NAME.json`` as it goes and, at the end, ``captions.json`` (COCO, with run
+    lengths), ``captions.csv`` and ``classes.json``, a phrase for each id.
+
+    Args:
+        pairs: samples with picture and, for regions, mask; and what found no partner.
+        out: folder of the run.
+        options: which regions, and which model.
+        inputs: folders that must not be written into.
+        on_outcome: called with each outcome, in the order of the samples.
+
+    Raises:
+        ConfigError: ``out`` holds results of other settings, or is or lies in an input folder.
+        InputError: ``out`` cannot be written.
+        BackendError: a model cannot be loaded, or a worker process died.
+    """
+    drawn = {} if options.overlay is None else {"overlay": Path(options.overlay)}
+    check_folders({"output": out, **drawn}, inputs)
+    task = CaptionTask(folder=out, options=options)
+    run = run_folder(
+        task,
+        pairs.samples,
+        failures=pairs.unreadable,
+        unpaired=[str(path) for path in (*pairs.unpaired_images, *pairs.unpaired_masks)],
+        on_outcome=on_outcome,
+    )
+    done = [sample for sample in pairs.samples if sample.name not in run.failures]
+    documents = [
+        read_document(task.output(sample).read_bytes(), str(task.output(sample))) for sample in done
+    ]
+    files = {sample.name: sample.image.name for sample in done if sample.image is not None}
+    write_atomic(out / "captions.json", json.dumps(to_coco(documents, files)).encode())
+    table = io.StringIO()
+    pd.DataFrame(to_rows(documents), columns=list(COLUMNS)).to_csv(table, index=False)
+    write_atomic(out / "captions.csv", table.getvalue().encode(errors="backslashreplace"))
+    classes = {str(key): text for key, text in summarise(documents).items()}
+    write_atomic(out / "classes.json", (json.dumps(classes, indent=1) + "\n").encode())
+    return run
+
+
+def without_masks(samples: Sequence[Sample], unreadable: Mapping[str, str]) -> Pairs:
+    """Return pictures as samples of a run that needs no masks."""
+    return Pairs(
+        samples=[replace(sample, coarse=None) for sample in samples], unreadable=dict(unreadable)
+    )

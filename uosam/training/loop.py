@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import io
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, fields, replace
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import cv2
 import torch
 from segment_anything.modeling import Sam
-from torch.utils.data import DataLoader
 
 from uosam.backends.device import choose_device
 from uosam.backends.sam.tiny import build_sam_tiny
 from uosam.errors import InputError
 from uosam.io.atomic import write_atomic
-from uosam.training.data.batches import Batch, Batches, Key
+from uosam.training.data.batches import Batch, Batches
+from uosam.training.data.loading import load_batches
 from uosam.training.log import Log, cut_log
 from uosam.training.options import TrainOptions
 from uosam.training.schedule import Schedule, learning_rate
 from uosam.training.start import fill_start, published_parameters
 from uosam.training.step import run_step
+from uosam.training.stopping import stop_signals
 from uosam.training.weights import Average, write_weights
 
 STATE = "state.pt"
@@ -128,12 +125,14 @@ class Run:
         """
         options = self.options
         batches = Batches(data, options)
+        if self.schedule.done(self.step) >= 1:
+            return
         self.out.mkdir(parents=True, exist_ok=True)
         log = Log(self.out / "train.csv", on_log)
         saved = time.monotonic()
         try:
-            with _stop_signals() as stopped:
-                for batch in _load_batches(batches, self.step, self.schedule, self.device):
+            with stop_signals() as stopped:
+                for batch in load_batches(batches, self.step, self.schedule, self.device):
                     log.waited()
                     self._one_step(batch, log)
                     self.step += 1
@@ -226,75 +225,3 @@ def _optimizer(sam: Sam, options: TrainOptions) -> torch.optim.Optimizer:
         betas=(0.9, 0.98),
         **({"fused": True} if on_gpu else {"foreach": True}),
     )
-
-
-@contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """Collect the signals that ask a program to stop, so that a step is not torn apart.
-
-    A second one stops at once. Only the main thread can; elsewhere nothing is collected.
-    """
-    stopped: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield stopped
-        return
-
-    def note(number: int, _: object) -> None:
-        if stopped:
-            raise KeyboardInterrupt
-        stopped.append(number)
-
-    kinds = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(kind, note) for kind in kinds]
-    try:
-        yield stopped
-    finally:
-        for kind, handler in zip(kinds, before, strict=True):
-            signal.signal(kind, handler)
-
-
-def _keys(first: int, schedule: Schedule) -> Iterator[Key]:
-    step = first
-    while schedule.done(step) < 1:
-        yield Key(step, schedule.last(step))
-        step += 1
-
-
-def _load_batches(
-    batches: Batches, first: int, schedule: Schedule, device: torch.device
-) -> Iterator[Batch]:
-    """Prepare batches ahead of their step, in other processes if there are workers."""
-    workers = schedule.options.workers
-    loader = DataLoader(
-        batches,
-        batch_size=None,
-        sampler=_Lazy(first, schedule),
-        num_workers=workers,
-        prefetch_factor=2 if workers else None,
-        worker_init_fn=_be_single if workers else None,
-        pin_memory=device.type == "cuda",
-    )
-    for batch in loader:
-        moved = {
-            field.name: value.to(device, non_blocking=True)
-            for field in fields(Batch)
-            if isinstance(value := getattr(batch, field.name), torch.Tensor)
-        }
-        yield replace(batch, **moved)
-
-
-class _Lazy(torch.utils.data.Sampler[Key]):
-    """Keys of the steps that are left, each drawn when its batch is begun."""
-
-    def __init__(self, first: int, schedule: Schedule) -> None:
-        self.first, self.schedule = first, schedule
-
-    def __iter__(self) -> Iterator[Key]:
-        return _keys(self.first, self.schedule)
-
-
-def _be_single(_: int) -> None:
-    # The one who is told to stop is the run; without its workers it could not end its step.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)

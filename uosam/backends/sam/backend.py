@@ -3,8 +3,8 @@
 One class serves every encoder, for all of them are a ``segment_anything.modeling.Sam``: an image
 encoder, the prompt encoder and the two-way mask decoder of Kirillov et al., "Segment Anything",
 2023 (sections 3 and A). The networks are the segment-anything package's own; what is added here is
-that an embedding is a value, that prompts of many objects are decoded together, that the decoder
-takes fewer steps to the same result, and that hopeless masks are dropped before they are enlarged.
+that an embedding is a value, that prompts of many objects are decoded together and in fewer steps,
+and that hopeless masks are dropped before they are enlarged.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from uosam.backends import BackendOptions
+from uosam.backends import BackendOptions, checks
 from uosam.backends.batching import (
     Part,
     by_area,
@@ -25,13 +25,6 @@ from uosam.backends.batching import (
     decode_in_batches,
     enlarge_padded,
     keep_and_enlarge,
-)
-from uosam.backends.checks import (
-    check_image,
-    check_levels,
-    check_mask_prompts,
-    check_state,
-    check_whole,
 )
 from uosam.backends.device import choose_device, out_of_memory, too_large
 from uosam.backends.models import MODELS
@@ -118,7 +111,7 @@ class SamBackend:
             BackendError: the device has not enough memory for all of them.
         """
         for image in images:
-            check_image(image)
+            checks.check_image(image)
         try:
             with self._precision():
                 # Padding takes the channels out of their place, where convolutions want them.
@@ -175,8 +168,7 @@ class SamBackend:
         Raises:
             InputError: the embedding is of another backend, mask prompts do not have the size of
                 the logit grid, or a row asks nothing or for levels that the model lacks.
-            BackendError: the device has not enough memory for one prompt, or a row asks for the
-                whole object, which the model does not know.
+            BackendError: not enough memory for one prompt, or ``whole`` is not known to the model.
         """
         self._check(embedding, prompts)
         return decode_in_batches(
@@ -219,11 +211,11 @@ class SamBackend:
         )
 
     def _check(self, embedding: Embedding, prompts: Prompts) -> None:
-        check_state(embedding, Picture, "a SAM backend")
-        check_mask_prompts(prompts, embedding)
+        checks.check_state(embedding, Picture, "a SAM backend")
+        checks.check_mask_prompts(prompts, embedding)
         model = MODELS.get(self.name)
-        check_levels(prompts, self.name, model.levels if model else 0)
-        check_whole(prompts, self.name, answers=self.answers_whole)
+        checks.check_levels(prompts, self.name, model.levels if model else 0)
+        checks.check_whole(prompts, self.name, answers=self.answers_whole)
 
     def _decode_parts(
         self, parts: Sequence[Part], multimask: bool, min_score: float, min_stability: float
@@ -291,7 +283,7 @@ class SamBackend:
 
     @property
     def answers_whole(self) -> bool:
-        """Whether ``Prompts.whole`` is understood: of the models here ``tiny`` alone does."""
+        """Whether ``Prompts.whole`` is understood; only ``tiny`` does."""
         return hasattr(self.sam.prompt_encoder, "whole")
 
     def _precision(self) -> AbstractContextManager[object]:

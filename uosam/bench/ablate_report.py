@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 from uosam.bench.ablate import SCORES, AblationRow
 from uosam.bench.plots import accuracy_against_grid
 from uosam.bench.report import SHORT, latex_table
-from uosam.metrics.bootstrap import Interval
+from uosam.metrics.bootstrap import MIN_IMAGES, Interval
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 CAPTION = (
     "Averages over sets in percent; changes are against the full configuration, with 95 % "
-    "intervals of a paired bootstrap over pictures, and marked * where the interval does not hold "
-    "0. Harmed: objects that lose more than one point of IoU against the coarse masks."
+    "intervals over pictures, and marked * where the interval does not hold 0; fewer than "
+    f"{MIN_IMAGES} pictures have neither. Harmed: objects that lose more than one point of IoU against the coarse masks."
 )
 
 _TEXT = ("", "variant", "settings", "note")
@@ -121,6 +121,8 @@ def _change(change: Interval | None) -> str:
     """
     if change is None or math.isnan(change.value):
         return ""
+    if math.isnan(change.low):  # too few pictures
+        return f"{100 * change.value:+.1f}"
     mark = "*" if change.low > 0 or change.high < 0 else ""
     low, high = 100 * change.low, 100 * change.high
     return f"{100 * change.value:+.1f} [{low:+.1f}, {high:+.1f}]{mark}"

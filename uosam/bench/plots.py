@@ -87,7 +87,8 @@ def accuracy_against_grid(points: Mapping[int, Any], label: str) -> str:
         [100 * (points[side].high - points[side].value) for side in sides],
     ]
     places = list(range(len(sides)))
-    axes.errorbar(places, values, yerr=np.maximum(spread, 0), marker="o", capsize=3)
+    # Of too few pictures there are no intervals.
+    axes.errorbar(places, values, yerr=np.nan_to_num(spread), marker="o", capsize=3)
     axes.set_xticks(places, [str(side * side) for side in sides])
     axes.set_xlabel("points asked for proposals")
     axes.set_ylabel(label)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from uosam.bench.scores import BenchRow
 from uosam.evaluation.report import TITLES
-from uosam.metrics.bootstrap import Interval
+from uosam.metrics.bootstrap import MIN_IMAGES, Interval
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -29,8 +29,8 @@ SHOWN_GAINS = ("object_IoU", "object_boundary_IoU")
 SHORT = {**TITLES, "image_accuracy": "Img-Acc", "pixel_accuracy": "pAcc"}
 
 CAPTION = (
-    "Scores and gains in percent; gains are over the coarse masks, with 95 % intervals of a paired "
-    "bootstrap over pictures; n counts pictures / objects. Harmed: objects that lose more than one "
+    "Scores and gains in percent; gains are over the coarse masks, with 95 % intervals over "
+    f"pictures, none from fewer than {MIN_IMAGES} pictures; n counts pictures / objects. Harmed: objects that lose more than one "
     "point of IoU. Rows marked published are as printed in their sources, not reproduced here."
 )
 
@@ -192,4 +192,6 @@ def _gain(gain: Interval | None) -> str:
     """
     if gain is None or math.isnan(gain.value):
         return ""
+    if math.isnan(gain.low):  # too few pictures
+        return f"{100 * gain.value:+.1f}"
     return f"{100 * gain.value:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"

@@ -17,7 +17,7 @@ from uosam.evaluation.types import (
     Evaluation,
     MethodResult,
 )
-from uosam.metrics.bootstrap import bootstrap, paired_bootstrap
+from uosam.metrics.bootstrap import MIN_IMAGES, bootstrap, paired_bootstrap
 from uosam.metrics.clusters import Match
 from uosam.metrics.counts import PairTable
 from uosam.metrics.protocols import Protocol
@@ -151,6 +151,8 @@ def _notes(
     if protocol.images and images not in protocol.images:
         sizes = " or ".join(map(str, protocol.images))
         notes.append(f"{images} images; the published splits have {sizes}")
+    if options.resamples and images < MIN_IMAGES:
+        notes.append(f"no intervals: {images} images tell nothing of others, {MIN_IMAGES} may")
     # Pixels do not depend on the method, but one may drop all of them.
     nothing = [m for m in methods if math.isnan(m.summary.scores["pixel_accuracy"].value())]
     if nothing:

@@ -2,8 +2,9 @@
 
 ``python -m benchmarks.coverage`` draws sets of 10 to 100 images from populations of 4000 imitated
 ones, asks for the 95 % interval of their mean IoU, and counts how often it holds that of the whole
-population; so for the difference between two methods. Beside ``bootstrap`` stand what it was before,
-plain percentiles, and BCa as SciPy has it. A row goes to ``benchmarks/results/coverage.jsonl``.
+population; so for the difference between two methods. Beside ``bootstrap`` stand what it was
+before, plain percentiles, and BCa as SciPy has it. A row goes to
+``benchmarks/results/coverage.jsonl``.
 """
 
 from __future__ import annotations
@@ -193,7 +194,9 @@ def main() -> None:
         for images in SIZES:
             found = cover(kind, images, arguments.sets, arguments.resamples)
             rows.append({"population": name, "images": images, **found})
-            cells = (f"{100 * c['coverage']:.0f} % ({100 * c['width']:.1f})" for c in found.values())
+            cells = (
+                f"{100 * c['coverage']:.0f} % ({100 * c['width']:.1f})" for c in found.values()
+            )
             print(f"{name}, {images}: " + ", ".join(cells), flush=True)
     if not arguments.dry_run:
         measured = {"sets": arguments.sets, "resamples": arguments.resamples, "level": 0.95}

@@ -25,7 +25,8 @@ class EngineOptions:
     """How a folder is worked through; nothing here changes a refined mask.
 
     Attributes:
-        workers: processes, each with its own model; 1 works in this process.
+        workers: processes, each with its own model; 1 works in this process; "auto" starts more
+            only where a CPU has pictures enough for them (``uosam.runs.workers``).
         batch: pictures refined at a time in this process, what they ask of a SAM in one batch; for
             accelerators, where the few prompts of one picture are too little work. It may change
             the last bits of a mask's logits.
@@ -40,7 +41,7 @@ class EngineOptions:
             picture of SAM takes 0.004.
     """
 
-    workers: int = 1
+    workers: int | Literal["auto"] = "auto"
     batch: int = 1
     overwrite: bool = False
     overlay: str | None = None
@@ -53,12 +54,13 @@ class EngineOptions:
         """Check ranges.
 
         Raises:
-            ConfigError: ``workers`` or ``batch`` is below 1, ``embedding_cache`` is unknown or its
-                size not above 0.
+            ConfigError: ``workers`` or ``batch`` is below 1 or a word, ``embedding_cache`` is
+                unknown or its size not above 0.
         """
         for name in ("workers", "batch"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"engine.{name} must be at least 1, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if (name, value) != ("workers", "auto") and (isinstance(value, str) or value < 1):
+                raise ConfigError(f"engine.{name} must be at least 1, got {value}")
         if self.embedding_cache not in ("sweeps", "always", "never"):
             raise ConfigError(
                 "engine.embedding_cache must be sweeps, always or never, "

@@ -9,7 +9,7 @@ from time import perf_counter
 
 import numpy as np
 
-from uosam.labels import check_label_map
+from uosam.labels import areas, check_label_map
 from uosam.stages.global_region import GlobalRegionOptions, check_guide, refine_global
 from uosam.stages.local_region import LocalRegionOptions, refine_local
 from uosam.stages.prompts import PromptOptions, make_prompts
@@ -22,6 +22,7 @@ from uosam.structures import (
     Image,
     LabelMap,
     LabelSpec,
+    Prompts,
     Refinement,
 )
 
@@ -97,6 +98,8 @@ def refine(
             )
         if number == 0:
             asked_first = prompts
+            if options.local_region.enabled:
+                verdicts += _too_small(coarse, prompts, background)
         verdicts += (replace(verdict, round=number + 1) for verdict in local.decisions)
         if np.array_equal(local.labels, current):
             break
@@ -117,6 +120,18 @@ def refine(
         seconds=seconds,
         spec=LabelSpec(codec="npy", background=background, ignore=IGNORE, dtype="int32"),
     )
+
+
+def _too_small(coarse: LabelMap, prompts: Prompts, background: int | None) -> list[Decision]:
+    """Tell of the objects that no prompt asks for, so that they are not passed over in silence."""
+    asked = {*prompts.labels.tolist(), background}
+    return [
+        Decision(
+            label=label, accepted=False, reason="too small", score=0.0, agreement=0.0, area=area
+        )
+        for label, area in areas(coarse).items()
+        if label not in asked
+    ]
 
 
 @contextmanager

@@ -22,6 +22,13 @@ from uosam.metrics.bootstrap import Interval
 FAKE = "backend.name=tests.fakes:load"
 
 
+@pytest.fixture(autouse=True)
+def _few_images_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sets of a handful of images, for speed, have intervals here."""
+    for module in ("metrics.bootstrap", "evaluation.conclude"):
+        monkeypatch.setattr(f"uosam.{module}.MIN_IMAGES", 2)
+
+
 @pytest.fixture
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TOY", str(tmp_path / "toy"))

@@ -27,6 +27,13 @@ GOLDEN_NAMES = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _few_images_will_do(monkeypatch):
+    """Sets of a handful of images, for speed, have intervals here."""
+    for module in ("metrics.bootstrap", "evaluation.conclude"):
+        monkeypatch.setattr(f"uosam.{module}.MIN_IMAGES", 2)
+
+
 def write(path, labels, *, luss=False):
     path.parent.mkdir(parents=True, exist_ok=True)
     if luss:

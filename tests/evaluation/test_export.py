@@ -28,6 +28,13 @@ from uosam.evaluation.types import EvaluateOptions
 from uosam.metrics.protocols import find_protocol
 
 
+@pytest.fixture(autouse=True)
+def _few_images_will_do(monkeypatch):
+    """Sets of a handful of images, for speed, have intervals here."""
+    for module in ("metrics.bootstrap", "evaluation.conclude"):
+        monkeypatch.setattr(f"uosam.{module}.MIN_IMAGES", 2)
+
+
 def test_exports(folders, tmp_path):  # noqa: F811
     options = EvaluateOptions(trimap=(2,), resamples=20)
     result = evaluate([folders / "a", folders / "b"], folders / "gt", options)

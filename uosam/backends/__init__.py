@@ -6,6 +6,7 @@ table of names (``models.py``) holds text, so that listing models imports no mod
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,6 +15,8 @@ from uosam.backends.models import MODELS
 from uosam.errors import BackendError, ConfigError
 from uosam.lookup import lookup
 from uosam.structures import Backend
+
+log = logging.getLogger(__name__)
 
 BACKENDS = {model.name: model.load for model in MODELS.values()}
 """Name to ``module:function``, for ``lookup``."""
@@ -77,6 +80,7 @@ def load_backend(options: BackendOptions) -> Backend:
         ConfigError: the name is not known.
         BackendError: its checkpoint is missing, wrong or damaged.
     """
+    log.info("loading %s for device %s", options.name, options.device)
     backend: Backend = lookup("backend", options.name, BACKENDS)(options)
     return backend
 

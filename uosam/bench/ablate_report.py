@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 CAPTION = (
     "Averages over sets in percent; changes are against the full configuration, with 95 % "
     "intervals over pictures, and marked * where the interval does not hold 0; fewer than "
-    f"{MIN_IMAGES} pictures have neither. Harmed: objects that lose more than one point of IoU against the coarse masks."
+    f"{MIN_IMAGES} pictures have neither. Harmed: objects that lose more than one point of IoU "
+    "against the coarse masks."
 )
 
 _TEXT = ("", "variant", "settings", "note")
@@ -63,10 +64,8 @@ def to_latex(rows: Sequence[AblationRow]) -> str:
     return latex_table(header, cells, kept, _TEXT, CAPTION)
 
 
-def to_csv(rows: Sequence[AblationRow]) -> str:
-    """Return every number unrounded, in [0, 1]; what is not defined is empty."""
-    import pandas as pd
-
+def to_records(rows: Sequence[AblationRow]) -> list[dict[str, Any]]:
+    """Return a flat mapping for each row, with every number unrounded, in [0, 1]."""
     records = []
     for row in rows:
         record: dict[str, Any] = {
@@ -80,7 +79,14 @@ def to_csv(rows: Sequence[AblationRow]) -> str:
                     name = f"{key}{kind}" + ("" if end == "value" else f"_{end}")
                     record[name] = getattr(found, end) if found else None
         records.append({**record, "harmed": row.harmed, "seconds": row.seconds, "note": row.note})
-    return str(pd.DataFrame(records).to_csv(index=False, lineterminator="\n"))
+    return records
+
+
+def to_csv(rows: Sequence[AblationRow]) -> str:
+    """Return every number unrounded, in [0, 1]; what is not defined is empty."""
+    import pandas as pd
+
+    return str(pd.DataFrame(to_records(rows)).to_csv(index=False, lineterminator="\n"))
 
 
 def to_rich(rows: Sequence[AblationRow]) -> Table:

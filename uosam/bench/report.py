@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from uosam.bench.scores import BenchRow
@@ -30,8 +31,9 @@ SHORT = {**TITLES, "image_accuracy": "Img-Acc", "pixel_accuracy": "pAcc"}
 
 CAPTION = (
     "Scores and gains in percent; gains are over the coarse masks, with 95 % intervals over "
-    f"pictures, none from fewer than {MIN_IMAGES} pictures; n counts pictures / objects. Harmed: objects that lose more than one "
-    "point of IoU. Rows marked published are as printed in their sources, not reproduced here."
+    f"pictures, none from fewer than {MIN_IMAGES}; n counts pictures / objects. Harmed: objects "
+    "that lose more than one point of IoU. Rows marked published are as printed in their sources, "
+    "not reproduced here."
 )
 
 
@@ -148,6 +150,16 @@ def to_records(rows: Sequence[BenchRow]) -> list[dict[str, Any]]:
         record |= {"harmed": row.harmed, "seconds": row.seconds, "peak_mb": row.peak_mb}
         records.append({**record, "note": row.note})
     return records
+
+
+def to_json(records: Sequence[Mapping[str, Any]]) -> str:
+    """Return records as JSON text; null where a number is not defined."""
+
+    def plain(value: Any) -> Any:
+        return None if isinstance(value, float) and math.isnan(value) else value
+
+    shown = [{key: plain(value) for key, value in record.items()} for record in records]
+    return json.dumps(shown, indent=2, allow_nan=False) + "\n"
 
 
 def to_csv(rows: Sequence[BenchRow]) -> str:

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from uosam import __version__
+from uosam.cli.verbosity import Quiet, Verbose, set_verbosity, speaking
 from uosam.errors import UosamError
 
 COMMANDS = (
@@ -47,20 +48,23 @@ def _root(
         bool,
         typer.Option("--version", callback=_print_version, is_eager=True, help="Print version."),
     ] = False,
+    verbose: Verbose = 0,
+    quiet: Quiet = False,
 ) -> None:
     """Sharpen the masks of unsupervised semantic segmentation, and score them."""
+    set_verbosity(verbose, quiet)
 
 
 def build_app() -> typer.Typer:
     """Assemble the command tree from ``COMMANDS``."""
-    app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+    app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
     app.callback()(_root)
     for name in COMMANDS:
         module = importlib.import_module(f"uosam.cli.{name.replace('-', '_')}")
         if hasattr(module, "app"):
             app.add_typer(module.app, name=name)
         else:
-            app.command(name)(module.command)
+            app.command(name)(speaking(module.command))
     return app
 
 

@@ -29,6 +29,7 @@ def command(
         typer.Option("--set-name", metavar="NAME", help="Only this set. Repeatable."),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Pictures of each set.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -50,13 +51,18 @@ def command(
 
     uosam ablate -c ablation out -s backend.name=vit_b
     """
-    from rich.console import Console
-
     from uosam.bench.ablate import read_ablation, run_ablation
-    from uosam.bench.ablate_report import plot_proposals, to_csv, to_latex, to_markdown, to_rich
-    from uosam.cli.bench import print_step
+    from uosam.bench.ablate_report import (
+        plot_proposals,
+        to_csv,
+        to_latex,
+        to_markdown,
+        to_records,
+        to_rich,
+    )
+    from uosam.bench.report import to_json
+    from uosam.cli.bench import print_step, print_wide, write_files
     from uosam.errors import ConfigError
-    from uosam.io.atomic import write_atomic
 
     ablation = read_ablation(
         config, settings or (), groups=group or (), sets=data or (), limit=limit
@@ -66,8 +72,10 @@ def command(
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on from here", err=True)
         raise typer.Exit(130) from None
-    console = Console()
-    Console(width=console.width if console.is_terminal else 250).print(to_rich(rows))
+    if as_json:
+        typer.echo(to_json(to_records(rows)), nl=False)
+    else:
+        print_wide(to_rich(rows))
     files = {
         "ablation.md": to_markdown(rows),
         "ablation.csv": to_csv(rows),
@@ -80,8 +88,6 @@ def command(
     else:
         if plot is not None:
             files["proposals.svg"] = plot
-    for name, text in files.items():
-        write_atomic(out / name, text.encode())
-    typer.echo(f"written: {', '.join(str(out / name) for name in files)}")
+    write_files(out, files, quiet=as_json)
     if any(row.note for row in rows):
         raise typer.Exit(1)

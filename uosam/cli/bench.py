@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from uosam.bench.leaderboard import Leaderboard, Step
 
 
@@ -35,6 +38,7 @@ def command(
         list[str] | None, typer.Option("--set-name", metavar="NAME", help="Only this set.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Pictures of each set.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -68,7 +72,7 @@ def command(
     if published or holds_tables(config):
         tables = read_tables(config if holds_tables(config) else "published")
         rows = published_rows(published or list(tables), tables)
-        write_board(Leaderboard(rows=tuple(rows), entries=(), samples={}), None)
+        write_board(Leaderboard(rows=tuple(rows), entries=(), samples={}), None, as_json)
         return
     plan = read_plan(config, settings or (), methods=method or (), sets=data or (), limit=limit)
     try:
@@ -76,7 +80,7 @@ def command(
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on from here", err=True)
         raise typer.Exit(130) from None
-    write_board(board, out)
+    write_board(board, out, as_json)
     if board.failed:
         raise typer.Exit(1)
 
@@ -92,18 +96,15 @@ def print_step(step: Step) -> None:
     )
 
 
-def write_board(board: Leaderboard, out: Path | None) -> None:
+def write_board(board: Leaderboard, out: Path | None, as_json: bool = False) -> None:
     """Print a leaderboard, and write its files into a folder if one is given."""
-    from rich.console import Console
-
     from uosam.bench.page import to_html
-    from uosam.bench.report import to_csv, to_latex, to_markdown, to_rich
-    from uosam.io.atomic import write_atomic
+    from uosam.bench.report import to_csv, to_json, to_latex, to_markdown, to_records, to_rich
 
-    console = Console()
-    # In a file or pipe nothing is gained by folding to 80 columns.
-    width = console.width if console.is_terminal else 250
-    Console(width=width).print(to_rich(board.rows))
+    if as_json:
+        typer.echo(to_json(to_records(board.rows)), nl=False)
+    else:
+        print_wide(to_rich(board.rows))
     if out is None:
         return
     files = {
@@ -112,6 +113,22 @@ def write_board(board: Leaderboard, out: Path | None) -> None:
         "leaderboard.tex": to_latex(board.rows),
         "leaderboard.html": to_html(board),
     }
+    write_files(out, files, quiet=as_json)
+
+
+def print_wide(table: Table) -> None:
+    """Print a table; in a file or pipe nothing is gained by folding it to 80 columns."""
+    from rich.console import Console
+
+    console = Console()
+    Console(width=console.width if console.is_terminal else 250).print(table)
+
+
+def write_files(out: Path, files: Mapping[str, str], *, quiet: bool) -> None:
+    """Write texts by name into a folder, and say so."""
+    from uosam.io.atomic import write_atomic
+
     for name, text in files.items():
         write_atomic(out / name, text.encode())
-    typer.echo(f"written: {', '.join(str(out / name) for name in files)}")
+    if not quiet:
+        typer.echo(f"written: {', '.join(str(out / name) for name in files)}")

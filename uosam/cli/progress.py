@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from uosam.cli.verbosity import is_quiet
 from uosam.runs.task import Outcome
 
 
@@ -22,6 +23,9 @@ def show_progress(
         console: where to draw; standard error if None.
         verb: what is being done, before the bar.
     """
+    if is_quiet():
+        yield lambda outcome: None
+        return
     console = console or Console(stderr=True, highlight=False)
     if not console.is_terminal:
         count = 0
@@ -48,7 +52,7 @@ def show_progress(
 
         def advance(outcome: Outcome) -> None:
             nonlocal worked
-            if "error" in outcome.row:
+            if "error" in outcome.row:  # the reason follows at the end, once
                 progress.console.print(_say(outcome), markup=False, soft_wrap=True)
             worked += not outcome.skipped
             elapsed = progress.tasks[task].elapsed or 0.0
@@ -62,7 +66,7 @@ def _say(outcome: Outcome) -> str:
     row = outcome.row
     name = row["name"].encode(errors="backslashreplace").decode()
     if "error" in row:
-        return f"{name}: failed: {row['error']}"
+        return f"{name}: failed"
     if outcome.skipped:
         return f"{name}: done before"
     return f"{name}: {row['status']} in {sum(outcome.seconds.values()):.2f} s"

@@ -42,7 +42,8 @@ def command(
         typer.Option(help=_short("backend.device=NAME", "auto, cpu, cuda, cuda:1, mps.")),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(help=_short("engine.workers=N", "Processes, each with the model."))
+        str | None,
+        typer.Option(help=_short("engine.workers=N", "Processes, each with the model; auto.")),
     ] = None,
     background: Annotated[
         str | None,
@@ -100,6 +101,7 @@ def command(
             help=_short("engine.overwrite=true", "Replace results of other settings."),
         ),
     ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
     config: Annotated[
         str | None,
         typer.Option("-c", "--config", metavar="FILE|NAME", help="YAML of settings, or 'paper'."),
@@ -131,9 +133,10 @@ def command(
     from uosam.cli.progress import show_progress
     from uosam.config import load_config
     from uosam.errors import InputError
+    from uosam.io.mismatch import require_pairs
     from uosam.io.pairs import find_pairs, read_manifest
     from uosam.runs.refine import refine_folder
-    from uosam.runs.summary import describe
+    from uosam.runs.summary import describe, encode_summary
 
     flags = {
         "backend.name": model,
@@ -159,30 +162,35 @@ def command(
     if len(inputs) != (0 if table else 2):
         expected = "OUT alone, since a manifest names the files" if table else "IMAGES MASKS OUT"
         raise InputError(f"expected {expected}, got {' '.join(map(str, paths))}")
-    if inputs and all(path.is_file() for path in inputs) and out.suffix and not out.is_dir():
-        _refine_file(inputs[0], inputs[1], out, options)
+    single = [path.is_file() for path in inputs]
+    if any(single) and not all(single):
+        raise InputError(
+            f"expected two files or two folders, got {' and '.join(map(str, inputs))}, and one "
+            f"{'is a folder' if any(path.is_dir() for path in inputs) else 'does not exist'}"
+        )
+    if inputs and all(single) and out.suffix and not out.is_dir():
+        _refine_file(inputs[0], inputs[1], out, options, as_json)
         return
     pairs = read_manifest(Path(table)) if table else find_pairs(*inputs)
-    if not pairs.samples:
-        raise InputError(
-            f"no mask belongs to a picture: found {len(pairs.unpaired_images)} pictures and "
-            f"{len(pairs.unpaired_masks)} masks in {table or ' and '.join(map(str, inputs))}; "
-            "names must agree up to the suffix, or list the pairs in a manifest (--manifest)"
-        )
+    if table and not pairs.samples:
+        raise InputError(f"{table}: expected a row for each pair, got none")
+    if not table:
+        require_pairs(pairs, *inputs)
     try:
         with show_progress(len(pairs.samples)) as on_outcome:
             run = refine_folder(pairs, out, options, inputs=inputs, on_outcome=on_outcome)
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on from here", err=True)
         raise typer.Exit(130) from None
-    typer.echo("\n".join(describe(run)))
+    typer.echo(encode_summary(run, {}).decode() if as_json else "\n".join(describe(run)))
     if run.failures:
         raise typer.Exit(1)
 
 
-def _refine_file(image: Path, mask: Path, out: Path, config: Config) -> None:
+def _refine_file(image: Path, mask: Path, out: Path, config: Config, as_json: bool) -> None:
     """Refine one mask into a file; nothing else is written, and nothing is replaced unasked."""
-    from dataclasses import replace
+    import json
+    from dataclasses import asdict, replace
 
     from uosam.api.refiner import Refiner
     from uosam.errors import ConfigError, InputError
@@ -205,7 +213,15 @@ def _refine_file(image: Path, mask: Path, out: Path, config: Config) -> None:
             write_atomic(Path(config.engine.confidence) / f"{out.stem}.png", grey)
     except OSError as error:
         raise InputError(f"{error.filename}: cannot be written ({error.strerror})") from error
-    typer.echo(f"{out}: {result!r}")
+    if as_json:
+        figures = {
+            "output": str(out),
+            "decisions": [asdict(verdict) for verdict in result.verdicts],
+            "seconds": dict(result.seconds),
+        }
+        typer.echo(json.dumps(figures, indent=2))
+    else:
+        typer.echo(f"{out}: {result!r}")
 
 
 def _read_guide(mask: Path, config: Config) -> Guide | None:

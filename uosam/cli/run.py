@@ -37,7 +37,8 @@ def command(
         str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps; of both models.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Processes that refine and score; one labels.")
+        int | None,
+        typer.Option(help="Processes that refine and score; one labels. Auto and 1 if left out."),
     ] = None,
     background: Annotated[
         str | None,

@@ -1,8 +1,8 @@
 """How much of a score, or of a difference between two methods, is the choice of images.
 
-An interval is the value plus and minus Student's t times a standard error. ``benchmarks/coverage.py``
-shows that such intervals hold the true value of populations as often as they say, where percentiles
-of a bootstrap and BCa do not.
+An interval is the value plus and minus Student's t times a standard error.
+``benchmarks/coverage.py`` shows that such intervals hold the true value of populations as often as
+they say, where percentiles of a bootstrap and BCa do not.
 """
 
 from __future__ import annotations
@@ -68,7 +68,6 @@ def bootstrap(
     >>> bootstrap(mean_score(np.array([0.4, 0.6]), np.arange(2), 2)).low
     nan
     """
-
     counting = np.diff(score.sums.indptr) > 0
     half = _half_width(lambda draws: _value(score, draws), counting, resamples, level, seed)
     middle = score.value()

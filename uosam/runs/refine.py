@@ -28,7 +28,10 @@ from uosam.report.overlay import encode_confidence, encode_overlay
 from uosam.runs.engine import check_folders, run_folder
 from uosam.runs.manifest import Row, make_header
 from uosam.runs.summary import Run
+from uosam.runs.takeover import refuse_other_masks
 from uosam.runs.task import Encoded, Outcome, Task
+from uosam.runs.workers import choose_workers
+from uosam.stages.local_region import final_verdicts
 from uosam.structures import Backend, Image, Refinement, Sample
 
 
@@ -70,7 +73,8 @@ class RefineTask(Task):
     @property
     def workers(self) -> int:
         """Processes, each with its own model."""
-        return self.config.engine.workers
+        asked = self.config.engine.workers
+        return 1 if asked == "auto" else asked
 
     @property
     def batch(self) -> int:
@@ -144,7 +148,8 @@ class RefineTask(Task):
         """Encode the mask as the coarse one was, and the pictures for people."""
         file = read.file
         mask = self.inputs(sample)["mask"]
-        rejected = Counter(choice.reason for choice in result.verdicts if not choice.accepted)
+        last = final_verdicts(result.verdicts)
+        rejected = Counter(choice.reason for choice in last if not choice.accepted)
         return Encoded(
             data=encode_labels(mask.suffix, result.labels, file.spec, scores=file.stored),
             extras={
@@ -153,7 +158,7 @@ class RefineTask(Task):
             },
             status="kept" if np.array_equal(result.labels, file.labels) else "refined",
             details={
-                "accepted": sum(choice.accepted for choice in result.verdicts),
+                "accepted": sum(choice.accepted for choice in last),
                 "rejected": dict(sorted(rejected.items())),
             },
             seconds=result.seconds,
@@ -249,7 +254,8 @@ def refine_folder(
         on_outcome: called with each outcome, in the order of the samples.
 
     Raises:
-        ConfigError: ``out`` holds other results, or is or lies in an input folder.
+        ConfigError: ``out`` holds other results or those of other masks, or is or lies in an
+            input folder.
         InputError: ``out`` cannot be written.
         BackendError: the model cannot be loaded, or a worker process died.
     """
@@ -260,8 +266,14 @@ def refine_folder(
     drawn = {"overlay": config.engine.overlay, "confidence": config.engine.confidence}
     folders = {name: Path(path) for name, path in drawn.items() if path}
     check_folders({"output": out, **folders}, inputs)
+    if not config.engine.overwrite:
+        refuse_other_masks(out, pairs.samples)
+    workers = choose_workers(config.engine.workers, len(pairs.samples), config.backend)
+    engine = replace(config.engine, workers=workers)
     return run_folder(
-        (RefineTask if depth is None else GuidedTask)(folder=out, config=config),
+        (RefineTask if depth is None else GuidedTask)(
+            folder=out, config=replace(config, engine=engine)
+        ),
         pairs.samples,
         failures=pairs.unreadable,
         unpaired=[str(path) for path in (*pairs.unpaired_images, *pairs.unpaired_masks)],

@@ -6,6 +6,7 @@ published script rejects a whole picture for one object, and erases objects it n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -199,6 +200,21 @@ def decide(
             )
         )
     return tuple(decisions)
+
+
+def final_verdicts(verdicts: Sequence[Decision]) -> list[Decision]:
+    """Count an object once, in however many rounds it was asked for.
+
+    Returns:
+        For each object the first verdict that changed it; if none did, that of the first round,
+        whose reasons are about the mask that came in.
+    """
+    final: dict[int, Decision] = {}
+    for verdict in verdicts:
+        known = final.setdefault(verdict.label, verdict)
+        if verdict.accepted and not known.accepted:
+            final[verdict.label] = verdict
+    return list(final.values())
 
 
 def refine_local(

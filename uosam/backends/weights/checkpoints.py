@@ -40,10 +40,15 @@ def find_checkpoint(name: str, checkpoint: str | None) -> Path:
     path = weights_path(model)
     if path is None:
         raise BackendError(f"{name} needs no weights file; use it as it is")
-    if checkpoint:
-        path = Path(checkpoint).expanduser()
+    own = None if not checkpoint else Path(checkpoint).expanduser()
+    path = path if own is None else own
     if not path.is_file():
         found = "a folder" if path.is_dir() else "nothing"
+        if own is not None:
+            raise BackendError(
+                f"--checkpoint must be a weights file for {name}, found {found} at {path}; check "
+                f"the path, {_again(name, path)}"
+            )
         raise BackendError(
             f"{name} needs its weights file {model.file}, found {found} at {path}; "
             f"{_get(model)}, or give your own with --checkpoint FILE"

@@ -1,0 +1,57 @@
+"""How many processes a folder is worth: ``engine.workers=auto``."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Literal
+
+from uosam.backends import BackendOptions
+from uosam.backends.models import MODELS
+
+ENOUGH = 100
+"""Pictures of a worker that pay for its start; see ``benchmarks/workers.py``."""
+
+LARGEST = 20_000_000
+"""Weights of a model that may be there several times; larger ones fill the cores by themselves."""
+
+log = logging.getLogger(__name__)
+
+
+def choose_workers(asked: int | Literal["auto"], pictures: int, options: BackendOptions) -> int:
+    """Return the number of processes for a folder.
+
+    A process takes seconds to start, so a small folder is done in this one. An accelerator works
+    for one process, and a large network keeps all cores busy alone.
+
+    Args:
+        asked: a number, which is taken as it is, or "auto".
+        pictures: that are to be refined.
+        options: of the segmenter; one from outside this package gets one process.
+
+    >>> choose_workers(3, 10, BackendOptions()), choose_workers("auto", 10, BackendOptions())
+    (3, 1)
+    """
+    if asked != "auto":
+        return asked
+    most = min(_cores(), pictures // ENOUGH)
+    model = MODELS.get(options.name)
+    if most < 2 or model is None or model.folder or model.parameters > LARGEST:
+        return 1
+    if model.parameters and not _computes_on_cpu(options.device):
+        return 1
+    log.info("%d pictures on %d cores: %d workers", pictures, _cores(), most)
+    return most
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _computes_on_cpu(device: str) -> bool:
+    from uosam.backends.device import choose_device
+
+    return choose_device(device).type == "cpu"

@@ -9,11 +9,18 @@ from typing import Any
 
 import pytest
 import typer
+import yaml
 
+import uosam
+from uosam.backends.models import MODELS
 from uosam.cli import build_app
 from uosam.io.codecs import read_labels
 
 REPO = Path(__file__).resolve().parents[1]
+OWN = (
+    "https://github.com/uosam/uosam/blob/main/",
+    "https://raw.githubusercontent.com/uosam/uosam/main/",
+)
 TEXT = (REPO / "README.md").read_text(encoding="utf-8")
 
 
@@ -29,8 +36,31 @@ def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/index.md"])
 def test_links_lead_somewhere(page: str) -> None:
     text = (REPO / page).read_text(encoding="utf-8")
-    links = [link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link]
-    assert [link for link in links if not ((REPO / page).parent / link).is_file()] == []
+    links = re.findall(r"\]\(([^)#]+)", text)
+    near = [(REPO / page).parent / link for link in links if "://" not in link]
+    own = [REPO / link.partition("/main/")[2] for link in links if link.startswith(OWN)]
+    assert [path for path in near + own if not path.is_file()] == []
+
+
+def test_links_of_the_readme_lead_somewhere_from_any_page() -> None:
+    assert [link for link in re.findall(r"\]\(([^)]+)", TEXT) if "://" not in link] == []
+
+
+def test_every_model_has_a_page() -> None:
+    folder = REPO / "docs" / "models"
+    assert set(MODELS) == {path.stem for path in folder.glob("*.md")} - {"index"}
+    index = (folder / "index.md").read_text(encoding="utf-8")
+    for name in MODELS:
+        page = (folder / f"{name}.md").read_text(encoding="utf-8")
+        assert "## Measured" in page
+        assert "## Not measured" in page
+        assert f"({name}.md)" in index
+
+
+def test_the_citation_is_of_this_version() -> None:
+    citation = yaml.safe_load((REPO / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == uosam.__version__
+    assert citation["license"] == "Apache-2.0"
 
 
 def test_every_page_is_in_the_index() -> None:
@@ -53,7 +83,7 @@ def options(command: Any) -> set[str]:
 
 def test_the_pages_name_the_options_that_there_are() -> None:
     program = typer.main.get_command(build_app())
-    pages = [REPO / "README.md", *sorted((REPO / "docs").glob("*.md"))]
+    pages = [REPO / "README.md", *sorted((REPO / "docs").rglob("*.md"))]
     text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
     named = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", text))
     assert named <= options(program)

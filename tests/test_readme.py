@@ -86,7 +86,7 @@ def test_the_pages_name_the_options_that_there_are() -> None:
     pages = [REPO / "README.md", *sorted((REPO / "docs").rglob("*.md"))]
     text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
     named = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", text))
-    assert named <= options(program)
+    assert named <= options(program) | {"--help"}
     main = ("eval", "coarse", "run", "submit", "data", "models", "refine")
     known = set.union(*(options(program.commands[name]) for name in main))
     assert known - {"--config", "--set"} <= named  # these two as -c and -s

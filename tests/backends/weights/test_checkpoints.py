@@ -68,6 +68,17 @@ def test_a_missing_file_says_where_it_was_looked_for(cache, tmp_path):
         find_checkpoint("vit_b", str(tmp_path))
 
 
+@pytest.mark.parametrize("name", ["tiny", "vit_b"])
+def test_a_mistyped_checkpoint_is_about_the_path(cache, name):
+    with pytest.raises(BackendError) as caught:
+        find_checkpoint(name, "nosuch.pth")
+    text = str(caught.value)
+    assert text.startswith(f"--checkpoint must be a weights file for {name}, found nothing at nosuch")
+    assert "check the path" in text
+    assert "install uosam again" not in text
+    assert ("comes with uosam" in text) == (name == "tiny")
+
+
 def test_models_without_a_file_or_name():
     with pytest.raises(BackendError, match="graphcut needs no weights file; use it as it is"):
         find_checkpoint("graphcut", None)

@@ -26,7 +26,7 @@ class EngineOptions:
 
     Attributes:
         workers: processes, each with its own model; 1 works in this process; "auto" starts more
-            only where a CPU has pictures enough for them (``uosam.runs.workers``).
+            only where a CPU has pictures enough for them (``uosam.backends.processes``).
         batch: pictures refined at a time in this process, what they ask of a SAM in one batch; for
             accelerators, where the few prompts of one picture are too little work. It may change
             the last bits of a mask's logits.

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,10 +51,18 @@ def test_version() -> None:
     assert run("--version").stdout == f"uosam {__version__}\n"
 
 
-def test_completion_is_offered() -> None:
-    shown = run("--show-completion", "bash")
-    assert shown.exit_code == 0
-    assert "complete" in shown.stdout
+def test_completion_is_offered_and_completes() -> None:
+    assert "--install-completion" in run("--help").stdout
+    asked = {"_UOSAM_COMPLETE": "complete_bash", "COMP_WORDS": "uosam ref", "COMP_CWORD": "1"}
+    code = "import sys; sys.argv = ['uosam']; from uosam.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **asked},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.split() == ["refine"], done.stderr
 
 
 @pytest.mark.parametrize("line", [("-q", *REFINE), (*REFINE, "--quiet"), (*REFINE, "-q")])

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uosam.backends import load_backend
+from uosam.backends.processes import choose_workers
 from uosam.backends.sharing import BatchingBackend, work_together
 from uosam.backends.weights.cache import open_cache, remember
 from uosam.config import Config, dump_config
@@ -26,11 +27,9 @@ from uosam.io.soft import find_scores, read_scores
 from uosam.pipeline import refine
 from uosam.report.overlay import encode_confidence, encode_overlay
 from uosam.runs.engine import check_folders, run_folder
-from uosam.runs.manifest import Row, make_header
+from uosam.runs.manifest import Row, make_header, refuse_other_masks
 from uosam.runs.summary import Run
-from uosam.runs.takeover import refuse_other_masks
 from uosam.runs.task import Encoded, Outcome, Task
-from uosam.runs.workers import choose_workers
 from uosam.stages.local_region import final_verdicts
 from uosam.structures import Backend, Image, Refinement, Sample
 

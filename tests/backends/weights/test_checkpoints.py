@@ -73,7 +73,9 @@ def test_a_mistyped_checkpoint_is_about_the_path(cache, name):
     with pytest.raises(BackendError) as caught:
         find_checkpoint(name, "nosuch.pth")
     text = str(caught.value)
-    assert text.startswith(f"--checkpoint must be a weights file for {name}, found nothing at nosuch")
+    assert text.startswith(
+        f"--checkpoint must be a weights file for {name}, found nothing at nosuch"
+    )
     assert "check the path" in text
     assert "install uosam again" not in text
     assert ("comes with uosam" in text) == (name == "tiny")

@@ -6,14 +6,13 @@ import logging
 
 import pytest
 
-from uosam.backends import BackendOptions
-from uosam.runs import workers
-from uosam.runs.workers import ENOUGH, choose_workers
+from uosam.backends import BackendOptions, processes
+from uosam.backends.processes import ENOUGH, choose_workers
 
 
 @pytest.fixture(autouse=True)
 def _four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "_cores", lambda: 4)
+    monkeypatch.setattr(processes, "_cores", lambda: 4)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +34,7 @@ def test_choice(asked: int, pictures: int, options: BackendOptions, expected: in
 
 
 def test_an_accelerator_works_for_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "_computes_on_cpu", lambda device: False)
+    monkeypatch.setattr(processes, "_computes_on_cpu", lambda device: False)
     assert choose_workers("auto", 100 * ENOUGH, BackendOptions()) == 1
 
 

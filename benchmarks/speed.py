@@ -1,6 +1,6 @@
 """Speed, measured against the plain or published way of doing the same thing, beside it in one run.
 
-``python -m benchmarks.speed evaluation`` or ``... pipeline`` prints what it found and appends a row
+``python -m benchmarks.speed evaluation``, ``... pipeline`` or ``... everything`` prints what it found and appends a row
 with commit, versions and machine to ``benchmarks/results/speed.jsonl``.
 """
 
@@ -23,6 +23,7 @@ import scipy
 
 import uosam
 from benchmarks.speed_evaluation import evaluation
+from benchmarks.speed_everything import everything
 from benchmarks.speed_pipeline import ALL, pipeline
 from uosam.backends.sam.builders import BUILDERS
 
@@ -60,7 +61,11 @@ def store(path: Path, row: dict[str, Any]) -> None:
         file.write(json.dumps(row) + "\n")
 
 
-PARTS: dict[str, Callable[..., dict[str, Any]]] = {"evaluation": evaluation, "pipeline": pipeline}
+PARTS: dict[str, Callable[..., dict[str, Any]]] = {
+    "evaluation": evaluation,
+    "pipeline": pipeline,
+    "everything": everything,
+}
 """What can be measured; each part returns a row's numbers."""
 
 

@@ -1,7 +1,7 @@
 """Speed, measured against the plain or published way of doing the same thing, beside it in one run.
 
-``python -m benchmarks.speed evaluation``, ``... pipeline`` or ``... everything`` prints what it found and appends a row
-with commit, versions and machine to ``benchmarks/results/speed.jsonl``.
+``python -m benchmarks.speed evaluation``, ``... pipeline`` or ``... everything`` prints what it
+found and appends a row with commit, versions and machine to ``benchmarks/results/speed.jsonl``.
 """
 
 from __future__ import annotations

@@ -72,6 +72,12 @@ FOLDERS: tuple[Folder, ...] = tuple(
         ("classes: ADE20K", "shi-labs/oneformer_ade20k_swin_large", 0.9, "MIT", FREE, _COARSE),
         ("classes: COCO", "shi-labs/oneformer_coco_swin_large", 0.9, "MIT", FREE, _COARSE),
         ("masks", "facebook/sam2.1-hiera-large", 0.9, "Apache-2.0", FREE, _REFINE),
+        ("masks, small", "facebook/sam2.1-hiera-tiny", 0.16, "Apache-2.0", FREE, _REFINE),
+        ("masks", "facebook/sam-vit-base", 0.37, "Apache-2.0", FREE, _REFINE),
+        ("masks", "syscv-community/sam-hq-vit-base", 0.38, "Apache-2.0", FREE, _REFINE),
+        ("masks, smallest", "yonigozlan/EdgeTAM-hf", 0.06, "Apache-2.0", FREE, _REFINE),
+        # The words' folder also holds the tracker, which answers points, boxes and masks.
+        ("masks, SAM 3's tracker", "facebook/sam3", 3.4, "SAM License", ASK, _REFINE),
     )
 )
 

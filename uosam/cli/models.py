@@ -113,7 +113,7 @@ def _print_table(rows: list[dict[str, Any]], folder: str) -> None:
     typer.echo(f"looked for in {folder}\nget a missing file with: uosam models fetch NAME")
     levels = [f"{row['name']} 1 to {row['levels']}" for row in rows if row["levels"]]
     typer.echo(f"levels of granularity (--level): {', '.join(levels)}")
-    typer.echo("hf: SAM, SAM-HQ or SAM 2 of transformers, --model hf --checkpoint FOLDER")
+    typer.echo("hf: SAM, SAM-HQ, SAM 2, SAM 3 or EdgeTAM, --model hf --checkpoint FOLDER")
     _print_folders()
 
 

@@ -1,9 +1,13 @@
-"""SAM, SAM-HQ and SAM 2 as the transformers package has them, behind the two-method seam.
+"""The SAMs of the transformers package, behind the two-method seam.
+
+SAM, SAM-HQ, SAM 2, the tracker of SAM 3, which answers points, boxes and masks, and EdgeTAM.
 
 The checkpoint is a local folder as ``save_pretrained`` writes it; nothing is downloaded. Kirillov
 et al., "Segment Anything", 2023; Ke et al., "Segment Anything in High Quality", 2023; Ravi et al.,
-"SAM 2: Segment Anything in Images and Videos", 2024. The networks and their preparation of
-pictures are the package's own; an embedding as a value, batches and early filtering are added.
+"SAM 2: Segment Anything in Images and Videos", 2024; Carion et al., "SAM 3: Segment Anything with
+Concepts", 2025; Zhou et al., "EdgeTAM: On-Device Track Anything Model", 2025. The networks and
+their preparation of pictures are the package's own; an embedding as a value, batches and early
+filtering are added.
 """
 
 from __future__ import annotations
@@ -31,8 +35,6 @@ from uosam.backends.device import choose_device, out_of_memory, too_large
 from uosam.backends.hf.files import Family, find_folder, load_network
 from uosam.structures import Embedding, Image, Prompts, Proposals
 
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
 
 def load(options: BackendOptions) -> HfBackend:
     """Load the network in the folder ``options.checkpoint``.
@@ -58,7 +60,7 @@ class HfBackend:
     """A promptable segmenter over a network of transformers.
 
     Attributes:
-        network: ``SamModel``, ``SamHQModel`` or ``Sam2Model``, in evaluation mode, float32.
+        network: ``Family.network``, in evaluation mode, float32.
         family: which of them it is.
         device: where it computes.
         autocast: run image encoder and mask decoder in bfloat16; the prompt encoder stays in
@@ -92,7 +94,8 @@ class HfBackend:
         pixels = torch.from_numpy(image.transpose(2, 0, 1).copy()).to(self.device)
         resized = resize(pixels, [rows, cols], antialias=True).float() / 255
         mean, std = (
-            torch.tensor(values, device=self.device).view(3, 1, 1) for values in (_MEAN, _STD)
+            torch.tensor(values, device=self.device).view(3, 1, 1)
+            for values in (self.family.mean, self.family.std)
         )
         square = F.pad((resized - mean) / std, (0, self._side - cols, 0, self._side - rows))
         try:

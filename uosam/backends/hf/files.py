@@ -1,11 +1,11 @@
-"""Folders of transformers checkpoints, and what differs between SAM, SAM-HQ and SAM 2."""
+"""Folders of transformers checkpoints, and what differs between the families of SAM."""
 
 from __future__ import annotations
 
 import importlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +39,15 @@ class Sam2State:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Family:
-    """What differs between the three networks.
+    """What differs between the networks.
 
     Attributes:
         title: name for messages.
         network: class of transformers.
         state: class of the state of an embedding.
         pads: whether pictures are padded to the square, not stretched.
+        mean: of the pixels of its training, for each channel, in [0, 1].
+        std: their deviation.
         wants_point: whether a row of a mask alone needs a point of label -1.
         arrange: makes a state of what the encoder returns.
         decode: answers b prompts with logits (b, 1, m, 4h, 4w) and scores (b, 1, m).
@@ -55,6 +57,8 @@ class Family:
     network: str
     state: type
     pads: bool
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     wants_point: bool = False
     arrange: Callable[[Any], Any]
     decode: Callable[..., tuple[torch.Tensor, torch.Tensor]]
@@ -111,6 +115,16 @@ _SAM2 = Family(
     decode=_decode_sam2,
 )
 
+_SAM3 = replace(
+    _SAM2,
+    title="SAM 3's tracker",
+    network="Sam3TrackerModel",
+    mean=(0.5, 0.5, 0.5),
+    std=(0.5, 0.5, 0.5),
+)
+
+_EDGETAM = replace(_SAM2, title="EdgeTAM", network="EdgeTamModel")
+
 FAMILIES = {
     "sam": Family(
         title="SAM",
@@ -133,6 +147,12 @@ FAMILIES = {
     "sam2": _SAM2,
     # The published SAM 2 folders are those of its video model, which holds the one for pictures.
     "sam2_video": _SAM2,
+    "sam3_tracker": _SAM3,
+    "sam3_tracker_video": _SAM3,
+    # The published folder of SAM 3 holds detector and tracker; the latter is taken.
+    "sam3_video": _SAM3,
+    "edgetam": _EDGETAM,
+    "edgetam_video": _EDGETAM,
 }
 """``model_type`` of a folder's config.json to its network."""
 
@@ -145,8 +165,8 @@ def find_folder(checkpoint: str | None) -> tuple[Path, Family]:
     """
     if checkpoint is None:
         raise BackendError(
-            "hf needs the local folder of a SAM, SAM-HQ or SAM 2 of transformers, got none; give "
-            "--checkpoint FOLDER"
+            "hf needs the local folder of a SAM, SAM-HQ, SAM 2, SAM 3 or EdgeTAM of transformers, "
+            "got none; give --checkpoint FOLDER"
         )
     folder = Path(checkpoint).expanduser()
     try:

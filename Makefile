@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint accuracy site clean
+.PHONY: demo test faults lint accuracy site clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -18,6 +18,11 @@ demo: $(STAMP)
 ## The fast tier: minutes, no network, no weights, no data outside the repository.
 test: $(STAMP)
 	$(BIN)/python -m pytest -q -n auto
+
+## Damaged inputs and killed runs at length, 20 minutes: the tables of docs/reliability.md.
+faults: $(STAMP)
+	$(BIN)/python -m tests.faults.mutations --inputs 10000
+	$(BIN)/python -m tests.faults.kills --kills 1000
 
 ## Accuracy and time beside GrabCut on $$UOSAM_SHARED/data/val; a stored row and README's table.
 accuracy: $(STAMP)

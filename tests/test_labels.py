@@ -14,6 +14,7 @@ from uosam.labels import (
     areas,
     box,
     check_label_map,
+    check_probabilities,
     components,
     from_logits,
     iou,
@@ -116,3 +117,27 @@ def test_the_mask_that_is_cleaned_is_not_written_into() -> None:
     mask = np.array([[1, 0, 1, 1]], bool)
     without_small_regions(mask, 2)
     assert mask.tolist() == [[True, False, True, True]]
+
+
+@pytest.mark.parametrize(
+    ("scores", "said"),
+    [
+        (np.full((2, 1, 2), np.nan), "got nan"),
+        (np.full((2, 1, 2), np.inf), "finite and 0 or more"),
+        (np.full((2, 1, 2), -1.0), "0 or more, got -1 to -1; apply a softmax"),
+        (np.zeros((2, 1, 2)), "zeros everywhere"),
+        (np.ones((1, 1, 2)), "a channel for every id up to 1, got 1 channels"),
+        (np.ones((2, 2)), r"float class probabilities \(C, h, w\), got \(2, 2\)"),
+        (np.ones((2, 1, 2), int), "float class probabilities"),
+    ],
+)
+def test_probabilities_suit_their_labels(scores, said):
+    labels = np.array([[0, 1]], np.int32)
+    check_probabilities(np.full((2, 4, 4), 0.5), labels)
+    with pytest.raises(InputError, match=said):
+        check_probabilities(scores, labels)
+
+
+def test_ids_below_ignore_are_no_ids():
+    with pytest.raises(InputError, match="or -1 where nothing is known, got -5"):
+        check_label_map(np.array([[0, -5]], np.int32), (1, 2))

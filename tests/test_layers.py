@@ -19,7 +19,7 @@ PACKAGE = REPO / "uosam"
 # a line know nothing of each other. A room is a folder, or a file of the ground floor.
 LAYERS = (
     {"errors"},
-    {"structures", "lookup", "coerce"},
+    {"structures", "lookup", "coerce", "text"},
     {"labels"},
     {"stages", "metrics", "geometry", "regions"},
     {"pipeline", "backends"},
@@ -33,7 +33,17 @@ LAYERS = (
     {"cli"},
     {"__main__"},
 )
-GROUND = {"errors", "structures", "lookup", "coerce", "labels", "pipeline", "config", "__main__"}
+GROUND = {
+    "errors",
+    "structures",
+    "lookup",
+    "coerce",
+    "text",
+    "labels",
+    "pipeline",
+    "config",
+    "__main__",
+}
 MOST_FILES, MOST_LINES = 13, 300
 TORCH_ROOMS = {"backends", "training"}
 HEAVY = {"torch", "torchvision", "transformers", "segment_anything"}
@@ -133,7 +143,7 @@ def test_a_room_is_small(folder: Path) -> None:
 
 
 def test_tests_mirror_the_rooms() -> None:
-    rooms = {path.name for path in folders()} | {"baselines", "benchmarks"}
+    rooms = {path.name for path in folders()} | {"baselines", "benchmarks", "faults"}
     here = {path.parent.relative_to(REPO / "tests") for path in REPO.glob("tests/*/**/test_*.py")}
     assert {part for path in here for part in path.parts} <= rooms | {"faults"}
 

@@ -14,6 +14,73 @@ import yaml
 from uosam.errors import ConfigError
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML of plain values: a date is a text."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in pairs if not tag.endswith(":timestamp")]
+    for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+_MOST_VALUES = 100_000
+"""Values that a YAML text may hold once its aliases are written out."""
+
+
+def load_yaml(text: str) -> Any:
+    """Read YAML as dicts, lists, texts, numbers, booleans and None.
+
+    Raises:
+        YAMLError: it is no YAML, too deep, grows beyond bounds by its aliases, refers to itself, or
+            holds other kinds of values.
+
+    >>> load_yaml("a: [1, 2024-01-31]")
+    {'a': [1, '2024-01-31']}
+    """
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _count(node, {}) > _MOST_VALUES:
+            raise yaml.YAMLError("its aliases stand for more values than settings can have")
+        value = loader.construct_document(node)
+        _check_plain(value)
+        return value
+    except RecursionError as error:
+        raise yaml.YAMLError("it is nested too deeply") from error
+    except (ValueError, OverflowError, TypeError) as error:
+        raise yaml.YAMLError(str(error)) from error
+    finally:
+        loader.dispose()
+
+
+def _count(node: yaml.Node, known: dict[int, int]) -> int:
+    """Count the values below a node, those of aliases each time; an alias of itself has no end."""
+    if id(node) in known:
+        return known[id(node)]
+    known[id(node)] = _MOST_VALUES + 1
+    parts: list[yaml.Node] = []
+    if isinstance(node, yaml.MappingNode):
+        parts = [part for pair in node.value for part in pair]
+    elif isinstance(node, yaml.SequenceNode):
+        parts = node.value
+    known[id(node)] = 1 + sum(_count(part, known) for part in parts)
+    return known[id(node)]
+
+
+def _check_plain(value: Any) -> None:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _check_plain(key)
+            _check_plain(item)
+    elif isinstance(value, list):
+        for item in value:
+            _check_plain(item)
+    elif not isinstance(value, (str, int, float, bool, type(None))):
+        raise yaml.YAMLError(f"a {type(value).__name__} is no setting")
+
+
 class Text(str):
     """The value of an override: YAML where that fits, else the bare text (a file called 007)."""
 
@@ -32,7 +99,7 @@ def convert(value: Any, kind: Any, where: str) -> Any:
     candidates = [value]
     if isinstance(value, Text):
         try:
-            candidates = [yaml.safe_load(value), str(value)]
+            candidates = [load_yaml(value), str(value)]
         except yaml.YAMLError:
             candidates = [str(value)]
     for candidate in candidates:

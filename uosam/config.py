@@ -13,10 +13,11 @@ import yaml
 import uosam
 from uosam.backends import BackendOptions
 from uosam.backends.models import MODELS, with_levels
-from uosam.coerce import Text, convert
+from uosam.coerce import Text, convert, load_yaml
 from uosam.errors import ConfigError, InputError, unknown
 from uosam.io.codecs import LabelOptions
 from uosam.io.depth import DepthOptions
+from uosam.io.images import PictureOptions
 from uosam.pipeline import RefineOptions
 
 
@@ -80,14 +81,20 @@ class Config:
     refine: RefineOptions = field(default_factory=RefineOptions)
     labels: LabelOptions = field(default_factory=LabelOptions)
     depth: DepthOptions = field(default_factory=DepthOptions)
+    io: PictureOptions = field(default_factory=PictureOptions)
     engine: EngineOptions = field(default_factory=EngineOptions)
 
     def __post_init__(self) -> None:
-        """Hold levels of granularity against those of the model.
+        """Hold settings of different sections against each other.
 
         Raises:
-            ConfigError: the model has no such levels.
+            ConfigError: the model has no such levels, or pictures with depth are to be turned.
         """
+        if self.depth.folder is not None and self.io.exif.startswith("apply"):
+            raise ConfigError(
+                f"depth lies in the frame of the stored picture, got io.exif={self.io.exif}; turn "
+                "picture, mask and depth alike, and leave out io.exif"
+            )
         for section in ("local_region", "global_region"):
             refuse_levels(self.backend.name, getattr(self.refine, section).levels, section)
 
@@ -95,7 +102,12 @@ class Config:
         """Return the options objects by section name, the stages flat among them."""
         stages = {f.name: getattr(self.refine, f.name) for f in fields(self.refine)}
         stages = {name: options for name, options in stages.items() if is_dataclass(options)}
-        others = {"labels": self.labels, "depth": self.depth, "engine": self.engine}
+        others = {
+            "labels": self.labels,
+            "depth": self.depth,
+            "io": self.io,
+            "engine": self.engine,
+        }
         return {"backend": self.backend, **stages, **others}
 
 
@@ -216,7 +228,7 @@ def find_config(source: str | Path, kind: Literal["settings", "bench", "ablate"]
 
 def _read_yaml(path: Path) -> dict[str, dict[str, Any]]:
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        tree = load_yaml(path.read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path}: expected a YAML file, got: {reason}") from error

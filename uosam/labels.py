@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from uosam.errors import InputError
-from uosam.structures import LOGIT_SCALE, Embedding, Floats, Image, LabelMap, Mask
+from uosam.structures import IGNORE, LOGIT_SCALE, Embedding, Floats, Image, LabelMap, Mask
 
 
 def check_label_map(labels: NDArray[np.generic], image_hw: tuple[int, int]) -> None:
@@ -25,6 +27,41 @@ def check_label_map(labels: NDArray[np.generic], image_hw: tuple[int, int]) -> N
         raise InputError(
             f"the mask must have the size of its picture {image_hw[0]} x {image_hw[1]} (H x W), "
             f"got {labels.shape[0]} x {labels.shape[1]}; resize it with nearest neighbour first"
+        )
+    if labels.size and labels.min() < IGNORE:
+        raise InputError(
+            f"ids must be 0 or more, or {IGNORE} where nothing is known, got {labels.min()}"
+        )
+
+
+def check_probabilities(scores: NDArray[Any], labels: LabelMap) -> None:
+    """Refuse class probabilities that do not suit a label map.
+
+    Args:
+        scores: (C, h, w), channel = id, at any resolution.
+        labels: (H, W) ids.
+
+    Raises:
+        InputError: no floats of three axes, nan, infinite or negative values, nothing but zeros, or
+            fewer channels than ids.
+    """
+    if scores.ndim != 3 or scores.dtype.kind != "f" or not scores.size:
+        raise InputError(
+            f"scores must be float class probabilities (C, h, w), got {scores.shape} {scores.dtype}"
+        )
+    if np.isnan(scores).any():
+        raise InputError("scores must be class probabilities, got nan")
+    if scores.min() < 0 or np.isinf(scores).any():
+        raise InputError(
+            "scores must be class probabilities, finite and 0 or more, got "
+            f"{scores.min():g} to {scores.max():g}; apply a softmax to logits"
+        )
+    if not scores.any():
+        raise InputError("scores must tell classes apart, got zeros everywhere")
+    largest = int(labels.max(initial=0))
+    if largest >= len(scores):
+        raise InputError(
+            f"scores must have a channel for every id up to {largest}, got {len(scores)} channels"
         )
 
 

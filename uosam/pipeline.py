@@ -9,7 +9,7 @@ from time import perf_counter
 
 import numpy as np
 
-from uosam.labels import areas, check_label_map
+from uosam.labels import areas, check_label_map, check_probabilities
 from uosam.stages.global_region import GlobalRegionOptions, check_guide, refine_global
 from uosam.stages.local_region import LocalRegionOptions, refine_local
 from uosam.stages.prompts import PromptOptions, make_prompts
@@ -68,12 +68,15 @@ def refine(
             global stage looks for proposals (``global_region.picture``).
 
     Raises:
-        InputError: ``coarse`` is not int32 (H, W), or it or the guide differs in size from
+        InputError: ``coarse`` is not int32 (H, W) or holds ids below IGNORE, the scores are no
+            probabilities of its ids, or it or the guide differs in size from
             ``image``.
         ConfigError: there is a guide and the global stage is left out, or asked for and missing.
     """
     image_hw = image.shape[0], image.shape[1]
     check_label_map(coarse, image_hw)
+    if scores is not None:
+        check_probabilities(scores, coarse)
     guide = Guide(image=guide) if isinstance(guide, np.ndarray) else guide
     check_guide(guide, image_hw, options.global_region)
     seconds: dict[str, float] = {}

@@ -219,7 +219,7 @@ def test_a_picture_that_cannot_be_meant(
         (np.full((64, 96, 3), 9, np.uint8), "blue must be 0"),
         (np.full((64, 96), 1 << 40), "32 bits"),
         (PIL.Image.new("RGBA", (96, 64)), "convert('L')"),
-        (np.zeros((2, 32, 48), np.float32), "size of its picture"),
+        (np.ones((2, 32, 48), np.float32), "size of its picture"),
         (np.array([[-1, -2]]), "one value"),
         ("mask.jpg", "lossy formats"),
     ],

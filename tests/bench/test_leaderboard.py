@@ -13,11 +13,12 @@ import yaml
 from typer.testing import CliRunner
 
 from tests.bench_sets import write_plan, write_set
-from uosam.bench.cell import peak_memory, read_cell, read_map
+from uosam.bench.cell import peak_memory
 from uosam.bench.digest import source_digest
 from uosam.bench.leaderboard import Leaderboard, run_bench
 from uosam.bench.plan import BenchMethod, read_plan
 from uosam.bench.scores import BenchRow, harmed
+from uosam.bench.stored_cell import read_cell, read_map
 from uosam.cli import build_app
 from uosam.errors import ConfigError, InputError
 from uosam.evaluation.evaluate import evaluate

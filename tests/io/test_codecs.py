@@ -152,10 +152,11 @@ def test_background_is_the_users_choice(tmp_path: Path, background: Any) -> None
 @quick
 def test_scores_are_written_with_the_refined_argmax(tmp_path: Path, data: Any) -> None:
     dtype = data.draw(st.sampled_from([np.float16, np.float32, np.float64]))
-    shape = data.draw(st.tuples(st.integers(1, 5), st.integers(1, 4), st.integers(1, 4)))
+    shape = data.draw(st.tuples(st.integers(2, 5), st.integers(1, 4), st.integers(1, 4)))
     # Few distinct values, so that ties are common.
     values = st.sampled_from([-np.inf, -1.0, 0.0, 0.25, 1.0])
     scores = data.draw(hnp.arrays(dtype, shape, elements=values))
+    scores[0, 0, 0] = scores[0, 0, 0] or 1  # zeros everywhere are refused
     labels = data.draw(hnp.arrays(np.int32, shape[1:], elements=st.integers(0, shape[0] - 1)))
     suffix = data.draw(st.sampled_from([".npy", ".npz"]))
     path = tmp_path / f"scores{suffix}"
@@ -195,10 +196,12 @@ def test_soft_values_are_probabilities_whatever_was_stored(tmp_path: Path, kind:
 
 @pytest.mark.parametrize("value", [0.0, -np.inf])
 def test_a_pixel_that_tells_nothing_is_uniform(tmp_path: Path, value: float) -> None:
-    np.save(tmp_path / "m.npy", np.full((4, 1, 1), value))
+    content = np.full((4, 1, 2), value)
+    content[1, 0, 1] = 1
+    np.save(tmp_path / "m.npy", content)
     scores = read_labels(tmp_path / "m.npy").scores
     assert scores is not None
-    assert scores.ravel().tolist() == [0.25] * 4
+    assert scores[:, 0, 0].tolist() == [0.25] * 4
 
 
 def _png(bits: int, colour: int, row: bytes, palette: bytes = b"") -> bytes:
@@ -236,12 +239,12 @@ def _png(bits: int, colour: int, row: bytes, palette: bytes = b"") -> bytes:
             r"\(C, H, W\) float class scores, got \(2, 2, 2\)",
         ),
         ("m.npy", np.zeros(3), r"got \(3,\) float64"),
-        ("m.npy", np.full((1, 1), 0.4), "whole numbers, got fractions or nan; class scores"),
+        ("m.npy", np.full((1, 1), 1.4), "whole numbers, got fractions or nan; class scores"),
         ("m.npy", np.full((1, 1), np.inf), "must fit in 32 bits, got inf"),
         ("m.npy", np.full((1, 1), 2**31), "must fit in 32 bits, got 2147483648"),
         ("m.npy", np.array([[-1, -2]]), r"must have one value, got \[-2, -1\]"),
         ("m.npy", np.full((2, 1, 1), np.nan), "without nan"),
-        ("m.npy", np.zeros((0, 1, 1)), r"got shape \(0, 1, 1\)"),
+        ("m.npy", np.zeros((0, 1, 1)), r"got \(0, 1, 1\)"),
         ("m.npy", np.array([[object()]]), "mask is damaged or truncated"),
     ],
 )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from itertools import permutations
 
 import numpy as np
@@ -78,7 +79,7 @@ def test_empty_and_large_problems():
 
 def test_only_square_matrices():
     with pytest.raises(InputError, match=r"square matrix, got shape \(2, 3\)"):
-        assign(np.zeros((2, 3)))
+        assign(np.zeros((2, 3)), "munkres-3")
 
 
 @pytest.mark.parametrize(
@@ -94,3 +95,55 @@ def test_a_match_is_one_to_one_within_range(match, text):
     with pytest.raises(InputError, match=text):
         check_match(match, 5, background=0)
     check_match({0: 0, 1: 2, 2: 1}, 5, background=0)
+
+
+def best_pairings(gain):
+    """Every optimal pairing of a matrix of any shape, as (n,) columns with -1 for none."""
+    rows, cols = gain.shape
+    slots = [*range(cols), *[-1] * max(0, rows - cols)]
+    totals = {
+        p: sum(int(gain[i, c]) for i, c in enumerate(p) if c >= 0)
+        for p in set(permutations(slots, rows))
+    }
+    return [p for p, total in totals.items() if total == max(totals.values())]
+
+
+@given(st.integers(1, 4), st.integers(1, 4), st.integers(0, 10_000))
+@settings(max_examples=80, deadline=None)
+def test_more_clusters_than_classes_or_fewer(rows, cols, seed):
+    gain = np.random.default_rng(seed).integers(0, 3, (rows, cols))
+    optima = best_pairings(gain)
+    columns = assign(gain)
+    assert tuple(columns.tolist()) in optima
+    found = set(ambiguous_rows(gain, columns).tolist())
+
+    def value(pairing, row):
+        return int(gain[row, pairing[row]]) if pairing[row] >= 0 else 0
+
+    must = {i for p in optima for i in range(rows) if value(p, i) != value(columns, i)}
+    may = {i for p in optima for i in range(rows) if p[i] != columns[i]}
+    assert must <= found <= may
+
+
+def test_exchanges_without_gain_count_where_absent_classes_are_left_out():
+    """Cluster 1 meets no class; taking it for class 2, which has no pixels, makes a class of 0."""
+    gain = np.array([[5, 0, 0], [0, 0, 0], [0, 0, 0]])
+    columns = np.array([0, 1, 2])
+    clusters = np.array([True, True, False])
+    classes = np.array([True, True, False])
+    assert ambiguous_rows(gain, columns).tolist() == []
+    found = ambiguous_rows(gain, columns, rows_filled=clusters, columns_filled=classes)
+    assert found.tolist() == [1, 2]
+    both = np.array([True, True, True])
+    assert ambiguous_rows(gain, columns, rows_filled=both, columns_filled=classes).tolist() == []
+
+
+def test_memory_grows_with_ids_times_classes():
+    rng = np.random.default_rng(0)
+    gain = rng.integers(0, 1000, (5000, 27))
+    tracemalloc.start()
+    columns = assign(gain)
+    ambiguous_rows(gain, columns)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 30e6

@@ -228,7 +228,7 @@ def test_folders_without_pictures(tmp_path, images):
 def test_folders_that_cannot_be_listed_are_named(images, checkpoint, tmp_path, monkeypatch):
     real_walk = os.walk
 
-    def walk_with_trouble(folder, onerror, **others):
+    def walk_with_trouble(folder, onerror=lambda error: None, **others):
         onerror(PermissionError(13, "Permission denied", f"{folder}/b"))
         return real_walk(folder)
 

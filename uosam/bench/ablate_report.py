@@ -10,6 +10,7 @@ from uosam.bench.ablate import SCORES, AblationRow
 from uosam.bench.plots import accuracy_against_grid
 from uosam.bench.report import SHORT, latex_table
 from uosam.metrics.bootstrap import MIN_IMAGES, Interval
+from uosam.text import to_markdown as escape
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -50,10 +51,11 @@ def to_markdown(rows: Sequence[AblationRow]) -> str:
     """Return the ablation as a Markdown table with its caption."""
     header, cells = ablation_cells(rows)
     rule = ["---" if title in _TEXT else "---:" for title in header]
-    lines = [
-        f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |"
-        for line in (header, rule, *cells)
+    shown = [
+        [escape(cell) if title in _TEXT else cell for title, cell in zip(header, line, strict=True)]
+        for line in cells
     ]
+    lines = [f"| {' | '.join(line)} |" for line in (header, rule, *shown)]
     return f"{CAPTION}\n\n" + "\n".join(lines) + "\n"
 
 

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -22,39 +23,20 @@ from uosam.backends import load_backend
 from uosam.backends.weights.cache import on_cpu, open_cache, remember
 from uosam.bench.plan import BenchMethod
 from uosam.bench.set import BenchSet
+from uosam.bench.stored_cell import Cell, read_cell
 from uosam.config import EngineOptions
+from uosam.errors import InputError
 from uosam.io.atomic import write_atomic
 from uosam.io.codecs import LabelOptions, read_with
 from uosam.io.images import read_image
 from uosam.labels import check_label_map
 from uosam.metrics.boundary import boundary_width
-from uosam.metrics.counts import PairCounts, PairTable, Widths, collect, count_pairs, prepare_target
+from uosam.metrics.counts import PairCounts, Widths, collect, count_pairs, prepare_target
+from uosam.pipeline import RefineOptions, refine
 from uosam.structures import Backend, Image, LabelMap, Sample
 
 BOUNDARY_RATIO = 0.02
 """Depth of boundaries as a part of the picture's diagonal (Cheng et al., CVPR 2021)."""
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Cell:
-    """What a method did on a set.
-
-    Attributes:
-        table: pixel counts of every picture by label pair; empty if the method failed.
-        seconds: wall time of each picture, files and first call not counted; a picture whose
-            embedding was remembered counts as long as it took to encode.
-        peak_mb: largest resident memory of the process, in MB of 2 ** 20 bytes.
-        error: why there are no numbers, or "".
-        cached: whether an earlier run had filled the cell.
-        maps: file of the refined maps, or None.
-    """
-
-    table: PairTable
-    seconds: tuple[float, ...] = ()
-    peak_mb: float = float("nan")
-    error: str = ""
-    cached: bool = False
-    maps: Path | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -133,7 +115,9 @@ def run_cell(job: CellJob, *, isolated: bool = True) -> Cell:
             then not its own, and a method that ends its process ends this one.
     """
     if job.path.is_file():
-        return read_cell(job.path, cached=True)
+        # What cannot be believed is filled again: a killed run, a full disk, another hand.
+        with suppress(InputError):
+            return read_cell(job.path, cached=True, key=job.key)
     error = _in_process(job) if isolated else _attempt(job)
     return Cell(table=collect([]), error=error) if error else read_cell(job.path)
 
@@ -225,34 +209,6 @@ def _keeps_embeddings(engine: EngineOptions, backend: Backend) -> bool:
     return when == "always" or (when == "sweeps" and on_cpu(backend))
 
 
-def read_cell(path: Path, *, cached: bool = False) -> Cell:
-    """Read a cell that ``run_cell`` has written."""
-    found = json.loads(path.read_text(encoding="utf-8"))
-    columns = len(found["counts"][0]) if found["counts"] else 6
-    table = PairTable(
-        names=tuple(found["names"]),
-        image=np.array(found["image"], np.int64),
-        pred=np.array(found["pred"], np.int32),
-        target=np.array(found["target"], np.int32),
-        counts=np.array(found["counts"], np.int64).reshape(-1, columns),
-    )
-    maps = path.with_suffix(".npz")
-    return Cell(
-        table=table,
-        seconds=tuple(found["seconds"]),
-        peak_mb=found["peak_mb"],
-        cached=cached,
-        maps=maps if maps.is_file() else None,
-    )
-
-
-def read_map(cell: Cell, index: int) -> LabelMap:
-    """Return the refined map of a cell's picture, by its place in order of name."""
-    assert cell.maps is not None
-    with np.load(cell.maps, allow_pickle=False) as arrays:
-        return np.asarray(arrays[f"map_{index}"], np.int32)
-
-
 def peak_memory() -> float:
     """Return the largest resident memory of this process so far, in MB; nan where unknown."""
     status = Path("/proc/self/status")
@@ -267,3 +223,26 @@ def peak_memory() -> float:
         return float("nan")
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def keep_coarse(image: Image, coarse: LabelMap, *, background: int | None = 0) -> LabelMap:
+    """Return the coarse map: the row that every other is compared with.
+
+    Raises:
+        InputError: ``coarse`` is not int32 (H, W) or differs in size from ``image``.
+    """
+    del background
+    check_label_map(coarse, (image.shape[0], image.shape[1]))
+    return coarse.copy()
+
+
+def refine_uosam(
+    image: Image,
+    coarse: LabelMap,
+    backend: Backend,
+    *,
+    options: RefineOptions,
+    background: int | None = 0,
+) -> LabelMap:
+    """Return the labels of ``pipeline.refine``; arguments as there."""
+    return refine(image, coarse, backend, options, background=background).labels

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from uosam.bench.cell import Cell, CellJob, run_cell
+from uosam.bench.cell import CellJob, run_cell
 from uosam.bench.digest import cell_key, fingerprint, inputs_digest
 from uosam.bench.plan import BenchMethod, Plan, check_settings
 from uosam.bench.published import published_rows, read_tables
 from uosam.bench.scores import BenchRow, Compared, Entry, compare, mean_row, score_row
 from uosam.bench.set import BenchSet
+from uosam.bench.stored_cell import Cell
 from uosam.errors import InputError
 from uosam.io.pairs import find_pairs, find_pictures
 from uosam.runs.coarse import label_folder

@@ -11,11 +11,12 @@ import cv2
 import numpy as np
 import PIL.Image
 
-from uosam.bench.cell import read_map, read_sample
+from uosam.bench.cell import read_sample
 from uosam.bench.leaderboard import Leaderboard
 from uosam.bench.plots import accuracy_against_time, gain_by_quality, gain_by_size
 from uosam.bench.report import CAPTION, table_cells
 from uosam.bench.scores import BenchRow, Compared, Entry
+from uosam.bench.stored_cell import read_map
 from uosam.errors import ConfigError
 from uosam.metrics.scores import Doubles
 from uosam.report.overlay import draw_labels

@@ -11,11 +11,12 @@ from typing import Any, Literal
 import yaml
 
 from uosam.bench.set import BenchSet, read_set
+from uosam.coerce import load_yaml
 from uosam.config import Config, find_config, load_config
 from uosam.errors import ConfigError, unknown
 from uosam.lookup import lookup
 
-METHODS = {"coarse": "uosam.bench.methods:keep_coarse", "uosam": "uosam.bench.methods:refine_uosam"}
+METHODS = {"coarse": "uosam.bench.cell:keep_coarse", "uosam": "uosam.bench.cell:refine_uosam"}
 """Methods with a name of their own; all others are references ``module:function``."""
 
 _SUPPLIED = ("backend", "options", "seed", "background")
@@ -81,7 +82,7 @@ def read_tree(
     """
     path = find_config(source, kind)
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        tree = load_yaml(path.read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path}: expected a YAML file, got: {reason}") from error

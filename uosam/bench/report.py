@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from uosam.bench.scores import BenchRow
 from uosam.evaluation.report import TITLES
 from uosam.metrics.bootstrap import MIN_IMAGES, Interval
+from uosam.text import printable
+from uosam.text import to_markdown as to_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -76,15 +78,18 @@ def to_markdown(rows: Sequence[BenchRow]) -> str:
     """Return the leaderboard as a Markdown table with its caption."""
     header, cells = table_cells(rows)
     rule = ["---" if title in _TEXT else "---:" for title in header]
-    lines = [f"| {' | '.join(_plain(c) for c in line)} |" for line in (header, rule, *cells)]
+    shown = [
+        [
+            to_text(cell) if title in _TEXT else cell
+            for title, cell in zip(header, line, strict=True)
+        ]
+        for line in cells
+    ]
+    lines = [f"| {' | '.join(line)} |" for line in (header, rule, *shown)]
     return f"{CAPTION}\n\n" + "\n".join(lines) + "\n"
 
 
 _TEXT = ("", "set", "method", "note")
-
-
-def _plain(text: str) -> str:
-    return text.replace("|", r"\|")
 
 
 def to_latex(rows: Sequence[BenchRow]) -> str:
@@ -184,7 +189,7 @@ def to_rich(rows: Sequence[BenchRow]) -> Table:
         table.add_column(Text(title), justify="right" if right else "left", overflow="fold")
     for index, line in enumerate(cells):
         last = index + 1 == len(cells) or cells[index + 1][1] != line[1]
-        table.add_row(*(Text(cell) for cell in line), end_section=last)
+        table.add_row(*(Text(printable(cell)) for cell in line), end_section=last)
     return table
 
 

@@ -9,8 +9,9 @@ from functools import partial
 import numpy as np
 from scipy.sparse import block_diag, csr_array
 
-from uosam.bench.cell import BOUNDARY_RATIO, Cell
+from uosam.bench.cell import BOUNDARY_RATIO
 from uosam.bench.set import BenchSet
+from uosam.bench.stored_cell import Cell
 from uosam.evaluation.types import HEADLINES
 from uosam.metrics.bootstrap import Interval, paired_bootstrap
 from uosam.metrics.clusters import find_match

@@ -5,15 +5,18 @@ May import every room, inside functions: nothing heavy at the top, so that help 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
 import sys
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
 from uosam import __version__
 from uosam.cli.verbosity import Quiet, Verbose, set_verbosity, speaking
 from uosam.errors import UosamError
+from uosam.text import explain, printable
 
 COMMANDS = (
     "run",
@@ -69,9 +72,58 @@ def build_app() -> typer.Typer:
 
 
 def main() -> None:
-    """Run the command line; an error the user can mend is one line and exit status 2."""
+    """Run the command line; an error is one line and exit status 2, whoever caused it.
+
+    With ``UOSAM_DEBUG`` in the environment an error that nobody foresaw shows where it came from.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever called
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+    status = _run()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read has read enough
+        _drop(sys.stdout)
+        status = _BROKEN_PIPE
+    except OSError as error:
+        _drop(sys.stdout)
+        status = _fail(f"standard output: {explain(error)}")
+    with contextlib.suppress(OSError):
+        sys.stderr.flush()
+        sys.exit(status)
+    _drop(sys.stderr)
+    sys.exit(status)
+
+
+_BROKEN_PIPE = 141
+"""What shells report of a program that wrote into a pipe without a reader."""
+
+
+def _run() -> int:
+    """Return the exit status of the command that was asked for."""
     try:
         build_app()()
+    except SystemExit as end:  # typer ends so, whatever happened
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BrokenPipeError:
+        _drop(sys.stdout)
+        return _BROKEN_PIPE
     except UosamError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(2)
+        return _fail(printable(str(error)))
+    except Exception as error:
+        if os.environ.get("UOSAM_DEBUG"):
+            raise
+        return _fail(explain(error))
+    return 0
+
+
+def _fail(reason: str) -> int:
+    with contextlib.suppress(OSError):
+        typer.echo(f"error: {reason}", err=True)
+    return 2
+
+
+def _drop(stream: TextIO) -> None:
+    """Let what is left of a stream go nowhere, so that Python does not fail at it once more."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

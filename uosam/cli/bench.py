@@ -87,13 +87,13 @@ def command(
 
 def print_step(step: Step) -> None:
     """Print a line for a cell that is done."""
+    from uosam.text import one_line
+
     entry = step.entry
     state = entry.cell.error or ("kept" if entry.cell.cached else "done")
     seeded = "" if entry.seed is None else f", seed {entry.seed}"
-    typer.echo(
-        f"{step.number} / {step.total}  {entry.data.name}{seeded}  {entry.method}: {state}",
-        err=True,
-    )
+    text = f"{step.number} / {step.total}  {entry.data.name}{seeded}  {entry.method}: {state}"
+    typer.echo(one_line(text), err=True)
 
 
 def write_board(board: Leaderboard, out: Path | None, as_json: bool = False) -> None:

@@ -80,6 +80,7 @@ def command(
     from uosam.runs.coarse import label_folder
     from uosam.runs.coarse_models import CoarseOptions, describe_model
     from uosam.runs.summary import describe
+    from uosam.text import printable
 
     parsed = _parse(settings or [])
     if k is not None:
@@ -113,7 +114,7 @@ def command(
         _tell_names(parsed)
     facts = describe_model(model, parsed)
     background = " --background none" if facts.background is None else ""
-    typer.echo(f"next: uosam refine {images} {out} REFINED{background}")
+    typer.echo(printable(f"next: uosam refine {images} {out} REFINED{background}"))
     if run.failures:
         raise typer.Exit(1)
 
@@ -135,13 +136,14 @@ def _parse(settings: list[str]) -> dict[str, object]:
     """
     import yaml
 
+    from uosam.coerce import load_yaml
     from uosam.errors import ConfigError
 
     parsed: dict[str, object] = {}
     for text in settings:
         name, equals, value = text.partition("=")
         try:
-            parsed[name] = yaml.safe_load(value)
+            parsed[name] = load_yaml(value)
         except yaml.YAMLError as error:
             raise ConfigError(
                 f"-s {text!r} must be NAME=VALUE, got a value YAML cannot read"

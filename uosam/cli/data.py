@@ -103,6 +103,8 @@ def link(
 
 def _print(report: DataReport) -> None:
     """Print the figures, as a table on a terminal, and every fault on a line of its own."""
+    from uosam.text import one_line
+
     published = "" if report.published is None else f" of {report.published}"
     rows = {
         "data set": report.dataset,
@@ -123,4 +125,4 @@ def _print(report: DataReport) -> None:
     else:
         typer.echo("\n".join(f"{name:13} {value}" for name, value in rows.items()))
     for fault in report.faults:
-        typer.echo(fault.encode(errors="backslashreplace").decode())
+        typer.echo(one_line(fault))

@@ -190,6 +190,9 @@ def _sides(paths: list[Path], gt: Path | None) -> tuple[list[Path], Path]:
     return paths[:1], paths[1]
 
 
+_MOST_STEPS = 1000
+
+
 def _thresholds(threshold: float | None, sweep: str | None) -> tuple[float, ...]:
     if sweep is None:
         return () if threshold is None else (threshold,)
@@ -198,10 +201,12 @@ def _thresholds(threshold: float | None, sweep: str | None) -> tuple[float, ...]
     try:
         first, last, step = ([float(part) for part in sweep.split(":")] + [0.01])[:3]
         steps = round((last - first) / step)
-    except (ValueError, ZeroDivisionError) as error:
+    except (ValueError, ArithmeticError) as error:
         raise ConfigError(f"--sweep must be A:B or A:B:STEP, got {sweep!r}") from error
     if step <= 0 or steps < 0:
         raise ConfigError(f"--sweep must rise from A to B in steps above 0, got {sweep!r}")
+    if steps > _MOST_STEPS:
+        raise ConfigError(f"--sweep must have {_MOST_STEPS} steps at most, got {steps}")
     return tuple(round(first + index * step, 10) for index in range(steps + 1))
 
 

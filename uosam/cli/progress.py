@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from uosam.cli.verbosity import is_quiet
 from uosam.runs.task import Outcome
+from uosam.text import one_line
 
 
 @contextmanager
@@ -34,7 +35,8 @@ def show_progress(
             nonlocal count
             count += 1
             text = f"[{count}/{total}] {_say(outcome)}"
-            console.print(text, markup=False, soft_wrap=True)
+            with suppress(OSError):  # a full disk or closed pipe must not end the run
+                console.print(text, markup=False, soft_wrap=True)
 
         yield print_line
         return
@@ -64,7 +66,7 @@ def show_progress(
 
 def _say(outcome: Outcome) -> str:
     row = outcome.row
-    name = row["name"].encode(errors="backslashreplace").decode()
+    name = one_line(row["name"])
     if "error" in row:
         return f"{name}: failed"
     if outcome.skipped:

@@ -172,6 +172,10 @@ def command(
         _refine_file(inputs[0], inputs[1], out, options, as_json)
         return
     pairs = read_manifest(Path(table)) if table else find_pairs(*inputs)
+    if not pairs.samples and pairs.unreadable:
+        (path, why), *more = pairs.unreadable.items()
+        rest = f" (and {len(more)} more)" if more else ""
+        raise InputError(f"no mask can be read: {path}: {why}{rest}")
     if table and not pairs.samples:
         raise InputError(f"{table}: expected a row for each pair, got none")
     if not table:

@@ -36,6 +36,7 @@ def command(
     """
     from uosam.evaluation.evaluate import read_match
     from uosam.evaluation.submit import Method, submit
+    from uosam.io.outputs import check_outputs
 
     method = Method(
         name=name,
@@ -45,6 +46,7 @@ def command(
         link=link,
         description=description,
     )
+    check_outputs([(output, "the archive")], [match] if match else [])
     masks = submit(
         pred,
         output,

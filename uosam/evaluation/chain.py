@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import yaml
 
-from uosam.coerce import Text, convert
+from uosam.coerce import Text, convert, load_yaml
 from uosam.config import Config, build_config, dump_config, read_changes, update_options
 from uosam.errors import ConfigError, InputError
 from uosam.evaluation.evaluate import evaluate
@@ -228,6 +228,6 @@ def _plain(value: Any) -> Any:
     if not isinstance(value, Text):
         return value
     try:
-        return yaml.safe_load(value)
+        return load_yaml(value)
     except yaml.YAMLError:
         return str(value)

@@ -70,8 +70,9 @@ def judge(
         InputError: a given matching lacks a predicted id.
     """
     trimap = tuple(sorted(set(options.trimap)))
-    labels = class_labels(protocol, list(tables.values()))
     given = None if options.match is None else _given_match(name, options.match, tables, protocol)
+    known = None if given is None else given.classes
+    labels = class_labels(protocol, list(tables.values()), known)
     sweep: dict[float, float] = {}
     chosen, best = None, None
     for cut, table in tables.items():
@@ -144,6 +145,25 @@ def _part(flags: NDArray[np.bool_]) -> float:
     return float(flags.mean()) if len(flags) else float("nan")
 
 
+def _strangers(method: MethodResult, protocol: Protocol) -> list[str]:
+    """Note that a prediction and the ground truth have no object id in common, if that is so."""
+    table = method.summary.classes
+    objects = table.label != (-1 if protocol.background is None else protocol.background)
+    pred = table.label[objects & (table.pred_pixels > 0)]
+    true = table.label[objects & (table.target_pixels > 0)]
+    if not len(pred) or not len(true) or np.isin(pred, true).any():
+        return []
+    shown = (
+        ", ".join(map(str, ids[:4])) + (", ..." if len(ids) > 4 else "") for ids in (pred, true)
+    )
+    return [
+        "{}: no object id of the predictions ({}) occurs in the ground truth ({}); RGB files are "
+        "read as R + 256 G, clusters need --matching, and colours a table (--colours)".format(
+            method.name, *shown
+        )
+    ]
+
+
 def _notes(
     protocol: Protocol, options: EvaluateOptions, methods: Sequence[MethodResult], images: int
 ) -> tuple[str, ...]:
@@ -160,6 +180,26 @@ def _notes(
         notes.append(
             f"{names}: no pixel was scored, since none has both a class in the ground truth and a "
             f"predicted id in range; is {options.protocol} the right protocol?"
+        )
+    elif protocol.background is not None and not len(methods[0].summary.objects.iou):
+        notes.append(
+            f"the ground truth holds no object, only background (id {protocol.background}) and "
+            "ignored pixels, so the scores are of the background alone; is every id a class "
+            "(--background none), or does the ignored value mean an object?"
+        )
+    for method in methods:
+        if protocol.matching == "none" and options.match is None:
+            notes += _strangers(method, protocol)
+    undefined: dict[tuple[str, ...], list[str]] = {}
+    for key in methods[0].summary.scores:
+        of = tuple(m.name for m in methods if math.isnan(m.summary.scores[key].value()))
+        if of:
+            undefined.setdefault(of, []).append(key)
+    for of, keys in undefined.items():
+        whose = "" if len(of) == len(methods) else f"{', '.join(of)}: "
+        notes.append(
+            f"{whose}- stands for {', '.join(keys)}, since no pixel or object counts towards "
+            f"{'them' if len(keys) > 1 else 'it'}"
         )
     if len(options.thresholds) > 1:
         notes.append("the threshold was chosen on the scored images themselves, as PASS does")

@@ -13,9 +13,11 @@ import numpy as np
 
 from uosam.errors import InputError
 from uosam.evaluation.conclude import conclude, judge
-from uosam.evaluation.files import Counted, Counting, Matched, count_job, run_jobs, score_contours
+from uosam.evaluation.files import Counted, Counting, Matched, count_job, score_contours
 from uosam.evaluation.pairs import Job, find_jobs
+from uosam.evaluation.spread import run_jobs
 from uosam.evaluation.types import EvaluateOptions, Evaluation, MethodResult
+from uosam.io.binary import find_binary
 from uosam.metrics.counts import PairTable, collect, join
 from uosam.metrics.matching import check_match
 from uosam.metrics.protocols import Protocol
@@ -52,6 +54,7 @@ def evaluate(
     faults = [] if options.match is None else _match_faults(options.match, protocol)
     jobs, missing = find_jobs(preds, target, protocol.stored)
     faults += missing
+    protocol, notes = _find_binary(protocol, jobs, preds, target)
     if started:
         started(len(jobs))
     trimap = tuple(sorted(set(options.trimap)))
@@ -70,7 +73,24 @@ def evaluate(
         _add_contours(methods, jobs, protocol, options)
     images = tuple(job.name for job in jobs)
     found = conclude(methods, images, protocol, options)
-    return replace(found, target=target, jobs=tuple(jobs))
+    return replace(found, target=target, jobs=tuple(jobs), notes=(*notes, *found.notes))
+
+
+def _find_binary(
+    protocol: Protocol, jobs: Sequence[Job], preds: Sequence[Path], target: Path
+) -> tuple[Protocol, list[str]]:
+    """Find the folders whose masks are binary, in which 255 is no "ignore"."""
+    if protocol.luss or protocol.stored != "ids":
+        return protocol, []
+    folders = [(target, [job.target for job in jobs])]
+    folders += [(path, [job.preds[index] for job in jobs]) for index, path in enumerate(preds)]
+    binary, notes = [], []
+    for folder, files in folders:
+        top = find_binary(files)
+        if top is not None:
+            binary.append(str(folder))
+            notes.append(f"{folder}: masks hold 0 and {top} alone, and {top} is taken for id 1")
+    return replace(protocol, binary=tuple(binary)), notes
 
 
 def _gather(
@@ -92,6 +112,9 @@ def _gather(
     return [[join(tables) for tables in by_cut] for by_cut in parts]
 
 
+_UNLIKE = (OSError, ValueError, AttributeError, TypeError, KeyError)
+
+
 def read_match(path: Path) -> dict[int, int]:
     """Read a matching: a ``match.json`` of the LUSS tools, or what ``uosam eval --json`` wrote.
 
@@ -103,8 +126,11 @@ def read_match(path: Path) -> dict[int, int]:
         if isinstance(stored, dict) and "methods" in stored:
             (method,) = stored["methods"]
             stored = method["match"]
-        return {int(pred): int(target) for pred, target in stored.items()}
-    except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
+        match = {int(pred): int(target) for pred, target in stored.items()}
+        if any(not 0 <= label < 1 << 31 for pair in match.items() for label in pair):
+            raise ValueError("ids that do not fit in 32 bits")
+        return match
+    except (*_UNLIKE, OverflowError, RecursionError) as error:
         raise InputError(
             f"{path}: a matching must be a JSON object from predicted id to class id, such as "
             f'{{"1": 7}}, or an evaluation of one method, got {error}'

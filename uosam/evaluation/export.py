@@ -19,7 +19,9 @@ from uosam.errors import ConfigError, InputError
 from uosam.evaluation.gallery import write_gallery
 from uosam.evaluation.types import Comparison, Evaluation, MethodResult
 from uosam.io.atomic import write_atomic
+from uosam.io.outputs import check_outputs
 from uosam.metrics.bootstrap import Interval
+from uosam.text import to_markdown
 
 JSON_SCHEMA = "uosam.evaluation/1"
 """Name and version of the JSON layout; the number changes when a key changes its meaning."""
@@ -225,6 +227,7 @@ def write_outputs(evaluation: Evaluation, outputs: Outputs) -> None:
     Raises:
         InputError: photographs cannot be read, or a file cannot be written.
     """
+    _check(evaluation, outputs)
     try:
         if outputs.json:
             write_atomic(outputs.json, to_json(evaluation, outputs.names).encode())
@@ -240,6 +243,30 @@ def write_outputs(evaluation: Evaluation, outputs: Outputs) -> None:
             write_gallery(evaluation, outputs.gallery, outputs.images)
     except OSError as error:
         raise InputError(f"{error.filename}: cannot be written ({error.strerror})") from error
+
+
+def _check(evaluation: Evaluation, outputs: Outputs) -> None:
+    """Refuse to write over what was evaluated, or a gallery among it.
+
+    Raises:
+        ConfigError: a file that was read would be overwritten.
+        InputError: two files have one name, or the gallery lies in a folder that was read.
+    """
+    named = [
+        (path, f"--{title.replace('_', '-')}")
+        for title in ("json", "csv", "per_image", "per_class", "per_object")
+        if (path := getattr(outputs, title))
+    ]
+    read = [path for job in evaluation.jobs for path in (job.target, *job.preds)]
+    check_outputs(named, read)
+    if outputs.gallery:
+        place = outputs.gallery.resolve()
+        for path in (evaluation.target, outputs.images):
+            if path is not None and path.is_dir() and place.is_relative_to(path.resolve()):
+                raise InputError(
+                    f"the gallery {outputs.gallery} must not be or lie in {path}; give a folder "
+                    "beside it"
+                )
 
 
 def _write_frame(frame: pd.DataFrame, path: Path) -> None:
@@ -265,4 +292,4 @@ def _frame_markdown(frame: pd.DataFrame) -> str:
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return "-" if math.isnan(value) else f"{value:.2f}"
-    return str(value).replace("|", "\\|")
+    return to_markdown(str(value))

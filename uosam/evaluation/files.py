@@ -1,20 +1,17 @@
-"""Files to counts: reading predictions and ground truth, and spreading the work."""
+"""Files to counts: reading predictions and ground truth."""
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from uosam.errors import InputError, UosamError
 from uosam.evaluation.pairs import Job
+from uosam.io.binary import read_binary
 from uosam.io.codecs import LabelFile, read_labels
 from uosam.metrics.boundary import boundary_width
 from uosam.metrics.contour import object_boundary_f
@@ -22,8 +19,6 @@ from uosam.metrics.counts import PairCounts, Target, Widths, count_pairs, prepar
 from uosam.metrics.geometry import to_protocol
 from uosam.metrics.protocols import Protocol, decode_target
 from uosam.structures import IGNORE, LabelMap
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,47 +51,6 @@ class Counted:
     faults: tuple[str, ...] = ()
 
 
-def run_jobs(
-    function: Callable[[Job], T],
-    jobs: Sequence[Job],
-    *,
-    workers: int = 1,
-    progress: Callable[[int], None] | None = None,
-) -> Iterator[T]:
-    """Yield the result of every image in order, here or from processes.
-
-    Args:
-        function: of one image; picklable.
-        jobs: the images.
-        workers: 1 works in this process; more start as many.
-        progress: called with 1 after each image.
-    """
-    if workers <= 1:
-        yield from _report(map(function, jobs), progress)
-        return
-    # Spawned, not forked: a fork copies the locks of OpenCV's and BLAS's threads in any state.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
-        chunk = max(1, min(32, len(jobs) // (4 * workers)))
-        remaining = iter(jobs)
-        # In slices, so that neither jobs nor results of a large set pile up in the queues.
-        while batch := list(islice(remaining, 16 * chunk * workers)):
-            yield from _report(pool.map(function, batch, chunksize=chunk), progress)
-
-
-def _report(results: Iterator[T], progress: Callable[[int], None] | None) -> Iterator[T]:
-    for result in results:
-        if progress:
-            progress(1)
-        yield result
-
-
-def _one_thread() -> None:
-    import cv2
-
-    cv2.setNumThreads(1)
-
-
 def count_job(job: Job, counting: Counting) -> Counted:
     """Count one image; faults are collected, not raised."""
     protocol = counting.protocol
@@ -121,6 +75,9 @@ def read_target(path: Path, protocol: Protocol) -> LabelMap:
     Raises:
         InputError: the file cannot be read, is of the wrong mode, or holds ids out of range.
     """
+    found = _read_binary(path, protocol)
+    if found is not None:
+        return check_target(str(path), found, protocol)
     file = read_labels(path)
     _check_mode(path, file, protocol)
     return check_target(str(path), file.labels, protocol)
@@ -153,9 +110,18 @@ def read_prediction(path: Path, protocol: Protocol) -> LabelMap:
             f"{path}: expected the mask {path.stem}.png, found only this; LUSS masks are RGB PNG "
             "with id = R + 256 G, scores may lie beside them"
         )
+    found = _read_binary(path, protocol)
+    if found is not None:
+        return check_prediction(str(path), found, protocol)
     file = read_labels(path, ignore=None if protocol.luss else "default")
     _check_mode(path, file, protocol)
     return check_prediction(str(path), file.labels, protocol)
+
+
+def _read_binary(path: Path, protocol: Protocol) -> LabelMap | None:
+    """Read a mask of a folder of binary masks."""
+    binary = any(path.is_relative_to(folder) for folder in protocol.binary)
+    return read_binary(path) if binary else None
 
 
 def check_prediction(path: str, pred: LabelMap, protocol: Protocol) -> LabelMap:
@@ -164,7 +130,10 @@ def check_prediction(path: str, pred: LabelMap, protocol: Protocol) -> LabelMap:
     Raises:
         InputError: an id is out of range.
     """
-    if protocol.out_of_range == "error" and protocol.classes is not None:
+    # Clusters that vote by IoU may be more than classes.
+    takes_all = protocol.classes is None or protocol.matching == "iou"
+    if protocol.out_of_range == "error" and not takes_all:
+        assert protocol.classes is not None
         strange = np.unique(pred[pred >= protocol.classes])
         if len(strange):
             shown = ", ".join(map(str, strange[:5])) + (", ..." if len(strange) > 5 else "")

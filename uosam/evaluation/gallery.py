@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import cv2
@@ -18,6 +19,7 @@ from uosam.io.pairs import find_pairs
 from uosam.metrics.scores import Doubles
 from uosam.report.overlay import draw_labels
 from uosam.structures import Image, LabelMap
+from uosam.text import to_markdown
 
 SHOWN = 8
 """Images of each kind, best and worst."""
@@ -50,6 +52,7 @@ def write_gallery(evaluation: Evaluation, folder: Path, images: Path | None = No
     photographs = _photographs(evaluation, images)
     first, *others = evaluation.methods
     lines, count = ["# Best and worst images", ""], 0
+    drawn_names: set[str] = set()
     for method in others or [first]:
         base = _image_means(first, len(evaluation.jobs)) if others else 0.0
         change = 100 * (_image_means(method, len(evaluation.jobs)) - base)
@@ -59,14 +62,19 @@ def write_gallery(evaluation: Evaluation, folder: Path, images: Path | None = No
         half = len(order) // 2
         best, worst = order[: min(SHOWN, len(order) - half)], order[::-1][: min(SHOWN, half)]
         for kind, chosen in (("best", best), ("worst", worst)):
-            lines += [f"## {method.name}: {kind}", ""]
+            lines += [f"## {to_markdown(method.name)}: {kind}", ""]
             for rank, index in enumerate(chosen, start=1):
                 job = evaluation.jobs[index]
                 drawn = _draw(evaluation, index, method, photographs.get(job.target))
-                name = f"{method.name}_{kind}_{rank}.jpg".replace(" ", "_")
+                safe = re.sub(r"[^A-Za-z0-9.-]", "_", method.name)
+                name = f"{safe}_{kind}_{rank}.jpg"
+                if name in drawn_names:  # of a method whose name differs in other characters only
+                    name = f"{safe}_{kind}_{rank}-{count}.jpg"
+                drawn_names.add(name)
                 write_atomic(folder / name, _jpeg(drawn))
                 score = f"{change[index]:+.1f} points" if others else f"{change[index]:.1f} %"
-                lines += [f"![{job.name}]({name})", "", f"{job.name}: object IoU {score}", ""]
+                title = to_markdown(job.name)
+                lines += [f"![{title}]({name})", "", f"{title}: object IoU {score}", ""]
                 count += 1
     write_atomic(folder / "index.md", ("\n".join(lines) + "\n").encode())
     return count

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from uosam.io.pairs import find_pairs
-from uosam.io.stored import MASK_SUFFIXES
+from uosam.io.stored import MASK_SUFFIXES, OTHER_MASKS, explain_kind
 from uosam.io.walk import list_files
 from uosam.metrics.protocols import Stored
 
@@ -58,6 +59,11 @@ def find_jobs(
             matched, missing, extra, unreadable = _pair_cityscapes(pred, target)
         else:
             pairs = find_pairs(target, pred, image_suffixes=MASK_SUFFIXES)
+            if not pairs.samples and target.is_dir():
+                others = list_files(target, OTHER_MASKS, {})
+                if others and not pairs.unpaired_images:
+                    kind = explain_kind(others[0].suffix.lower())
+                    faults.append(f"{target / others[0]}: {kind}")
             matched = {s.image: s.coarse for s in pairs.samples if s.image and s.coarse}
             missing, extra = pairs.unpaired_images, pairs.unpaired_masks
             unreadable = [f"{path}: {why}" for path, why in pairs.unreadable.items()]
@@ -115,7 +121,7 @@ def _image_id(path: Path) -> str:
     >>> _image_id(Path("a/ulm_000_001_gtFine_labelIds.png"))
     'ulm_000_001'
     """
-    name = path.stem
+    name = unicodedata.normalize("NFC", path.stem)
     for ending in _CITYSCAPES_ENDINGS:
         name = name.removesuffix(ending)
     return name

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from uosam.evaluation.types import Evaluation, MethodResult
 from uosam.metrics.bootstrap import Interval
+from uosam.text import printable
+from uosam.text import to_markdown as escape
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -56,7 +58,8 @@ def comparison_table(evaluation: Evaluation) -> tuple[list[str], list[list[str]]
         ("objects worse by > 1 point", "objects_worse_1"),
     ):
         shares = [100 * getattr(c, attribute) for c in evaluation.comparisons]
-        rows.append([title, *(f"{share:.1f} %" for share in shares)])
+        cells = ["-" if math.isnan(share) else f"{share:.1f} %" for share in shares]
+        rows.append([title, *cells])
     return header, rows
 
 
@@ -72,6 +75,8 @@ def _cell(method: MethodResult, key: str) -> str:
 
 def _difference(interval: Interval) -> str:
     text = f"{100 * interval.value:+.2f}"
+    if math.isnan(interval.value):
+        return "-"
     if math.isnan(interval.low) or interval.low == interval.high == 0:
         return text
     noise = " (may be noise)" if interval.low <= 0 <= interval.high else ""
@@ -86,8 +91,9 @@ def to_markdown(evaluation: Evaluation) -> str:
     parts = [_caption(evaluation)]
     for header, rows in tables:
         rule = ["---", *("---:" for _ in header[1:])]
-        parts.append("\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *rows)))
-    parts += [f"* {note}" for note in evaluation.notes]
+        named = [escape(title) for title in header]
+        parts.append("\n".join(f"| {' | '.join(row)} |" for row in (named, rule, *rows)))
+    parts += [f"* {escape(note)}" for note in evaluation.notes]
     return "\n\n".join(parts) + "\n"
 
 
@@ -106,7 +112,7 @@ def to_plain(evaluation: Evaluation) -> str:
             lines.append("  ".join([row[0].ljust(len(first)), *rest]))
         parts.append("\n".join(lines))
     parts += [f"note: {note}" for note in evaluation.notes]
-    return "\n\n".join(parts) + "\n"
+    return printable("\n\n".join(parts)) + "\n"
 
 
 def to_rich(evaluation: Evaluation) -> Sequence[RenderableType]:
@@ -119,13 +125,16 @@ def to_rich(evaluation: Evaluation) -> Sequence[RenderableType]:
     if evaluation.comparisons:
         tables.append(comparison_table(evaluation))
     for index, (header, rows) in enumerate(tables):
-        table = Table(title=None if index else _caption(evaluation), title_justify="left")
-        for column, title in enumerate(header):
-            table.add_column(Text(title), justify="right" if column else "left", overflow="fold")
+        title = None if index else Text(_caption(evaluation))
+        table = Table(title=title, title_justify="left")
+        for column, heading in enumerate(header):
+            table.add_column(
+                Text(printable(heading)), justify="right" if column else "left", overflow="fold"
+            )
         for row in rows:
-            table.add_row(*(Text(cell) for cell in row))  # brackets are no markup
+            table.add_row(*(Text(printable(cell)) for cell in row))  # brackets are no markup
         shown.append(table)
-    return [*shown, *(Text(f"note: {note}") for note in evaluation.notes)]
+    return [*shown, *(Text(printable(f"note: {note}")) for note in evaluation.notes)]
 
 
 def _caption(evaluation: Evaluation) -> str:

@@ -6,9 +6,7 @@ root (ImageNet-S repository, "Submit"). A server scores nothing of an archive th
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
 import zipfile
 from collections.abc import Mapping
@@ -18,8 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from uosam.errors import InputError, UosamError, unknown
+from uosam.io.atomic import replacing
 from uosam.io.codecs import read_labels
 from uosam.io.images import read_image
+from uosam.io.outputs import check_outputs
 from uosam.io.pairs import find_pairs
 from uosam.io.walk import list_files
 from uosam.metrics.matching import check_match
@@ -96,6 +96,8 @@ def submit(
     """
     if split not in TEST_IMAGES:
         raise unknown("split", split, TEST_IMAGES)
+    if output.resolve().is_relative_to(pred.resolve()):
+        raise InputError(f"the archive {output} must not lie in {pred}; give a place beside it")
     if not pred.is_dir():
         raise InputError(f"{pred}: expected a folder of synset folders with masks")
     classes = int(split) + 1
@@ -121,6 +123,7 @@ def submit(
         faults += _mask_faults(path, pred, classes, allowed, sizes.get(path))
     if faults:
         raise InputError(f"{len(faults)} fault(s), nothing was written:\n" + "\n".join(faults))
+    check_outputs([(output, "the archive")], [*masks, *sizes.values()])
     entries = {path.relative_to(pred).as_posix(): path for path in masks}
     texts = {"method.txt": method.text()}
     if match is not None:
@@ -156,6 +159,10 @@ def _mask_faults(
 ) -> list[str]:
     faults = []
     parts = path.relative_to(root).parts
+    try:
+        "/".join(parts).encode()
+    except UnicodeEncodeError:
+        return [f"{path}: names in an archive must be UTF-8, rename this file"]
     if len(parts) != 2 or not _SYNSET.fullmatch(parts[0]):
         faults.append(f"{path}: masks must lie in folders such as n01443537, got {'/'.join(parts)}")
     try:
@@ -176,19 +183,12 @@ def _mask_faults(
 
 
 def _write_zip(output: Path, files: Mapping[str, Path], texts: Mapping[str, str]) -> None:
-    temporary = output.with_name(f".{output.name}.tmp")
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with zipfile.ZipFile(temporary, "w") as archive:
+        with replacing(output) as file, zipfile.ZipFile(file, "w") as archive:
             for name, path in files.items():
                 # PNG is compressed already.
                 archive.writestr(zipfile.ZipInfo(name, _EPOCH), path.read_bytes())
             for name, text in texts.items():
                 archive.writestr(zipfile.ZipInfo(name, _EPOCH), text)
-        os.replace(temporary, output)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, OSError):
-            raise InputError(f"{output}: cannot be written ({error.strerror})") from error
-        raise
+    except OSError as error:
+        raise InputError(f"{output}: cannot be written ({error.strerror})") from error

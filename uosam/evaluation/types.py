@@ -27,6 +27,9 @@ HEADLINES = (
 )
 """Scores that get intervals and comparisons."""
 
+_MOST_THRESHOLDS = 1001
+"""Thresholds of one sweep: every image is counted once for each."""
+
 _CHOICES = {
     "matching": Matching,
     "solver": Solver,
@@ -85,9 +88,13 @@ class EvaluateOptions:
             if value is not None and value not in get_args(known):
                 raise unknown(name, str(value), get_args(known))
         if self.background not in (None, "none") and (
-            isinstance(self.background, str) or self.background < 0
+            isinstance(self.background, str) or not 0 <= self.background < 1 << 31
         ):
             raise ConfigError(f"background must be an id or 'none', got {self.background!r}")
+        if len(self.thresholds) > _MOST_THRESHOLDS:
+            raise ConfigError(
+                f"thresholds must be {_MOST_THRESHOLDS} at most, got {len(self.thresholds)}"
+            )
         if any(not 0 <= t <= 1 for t in self.thresholds):
             raise ConfigError(
                 f"thresholds must be fractions in [0, 1], got {max(self.thresholds)}; "

@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 
 from uosam.errors import ConfigError, InputError, unknown
 from uosam.io.atomic import write_atomic
-from uosam.io.soft import swap_scores, to_probabilities
+from uosam.io.soft import (
+    binary_scores,
+    check_scores,
+    flip_soft,
+    swap_scores,
+    to_probabilities,
+)
 from uosam.io.stored import Stored, encode_stored, read_stored
 from uosam.structures import IGNORE, Floats, LabelMap, LabelSpec
 
@@ -46,6 +52,7 @@ CODECS = {
     "index16": Codec(title="16-bit grey PNG", ignore=65535),
     "npy": Codec(title=".npy or .npz of (H, W) ids, negative = ignore"),
     "scores": Codec(title=".npy or .npz of (C, H, W) class scores, id = argmax"),
+    "soft": Codec(title=".npy or .npz of (H, W) or (1, H, W) parts of one object, 1 above 0.5"),
 }
 
 
@@ -76,7 +83,9 @@ class LabelOptions:
         if self.codec != "auto" and self.codec not in CODECS:
             raise unknown("codec", self.codec, ("auto", *CODECS))
         for name, value in (("background", self.background), ("ignore", self.ignore)):
-            if value not in ("default", "none") and (isinstance(value, str) or value < 0):
+            if value not in ("default", "none") and (
+                isinstance(value, str) or not 0 <= value < 1 << 31
+            ):
                 raise ConfigError(
                     f"labels.{name} must be an id of 0 or more, 'none' or 'default', got {value!r}"
                 )
@@ -168,7 +177,11 @@ def decode_stored(
         dtype=stored.array.dtype.name,
         key=stored.key,
     )
-    scores = to_probabilities(stored.array) if stored.codec == "scores" else None
+    scores = None
+    if stored.codec == "scores":
+        scores = to_probabilities(stored.array)
+    elif stored.codec == "soft":
+        scores = binary_scores(stored.array)
     return LabelFile(labels=labels, spec=spec, scores=scores, stored=stored.array)
 
 
@@ -206,12 +219,17 @@ def encode_labels(
     suffix: str, labels: LabelMap, spec: LabelSpec, *, scores: NDArray[Any] | None = None
 ) -> bytes:
     """Return the bytes that ``write_labels`` writes; same arguments, same errors."""
-    suits = (".npy", ".npz") if spec.codec in ("npy", "scores") else (".png",)
+    suits = (".npy", ".npz") if spec.codec in ("npy", "scores", "soft") else (".png",)
     if suffix.lower() not in suits:
         raise InputError(
             f"codec {spec.codec!r} is written as {' or '.join(suits)}, got suffix {suffix!r}"
         )
-    array = swap_scores(labels, scores) if spec.codec == "scores" else store_ids(labels, spec)
+    if spec.codec == "scores":
+        array = swap_scores(labels, scores)
+    elif spec.codec == "soft":
+        array = flip_soft(labels, scores)
+    else:
+        array = store_ids(labels, spec)
     return encode_stored(
         suffix, Stored(array=array, codec=spec.codec, palette=spec.palette, key=spec.key)
     )
@@ -228,12 +246,10 @@ def _ids(path: str, stored: Stored) -> NDArray[np.int64]:
             )
         return array[..., 0].astype(np.int64) + 256 * array[..., 1].astype(np.int64)
     if stored.codec == "scores":
-        if not array.size or np.isnan(array).any() or np.isposinf(array).any():
-            raise InputError(
-                f"{path}: class scores must be (C, H, W) without nan or +inf, got shape "
-                f"{array.shape}{' with such values' if array.size else ''}"
-            )
+        check_scores(path, array)
         return np.asarray(np.argmax(array, axis=0), np.int64)
+    if stored.codec == "soft":
+        return np.asarray(array.reshape(array.shape[-2:]) > 0.5, np.int64)
     # MaskContrast writes whole numbers as float32; PASS's logit maps are fractions.
     if array.dtype.kind == "f" and not np.array_equal(array, np.round(array)):
         raise InputError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import unicodedata
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +66,8 @@ def find_depth(folder: Path, name: str) -> Path | None:
         name: relative path without suffix; in a folder without sub-folders the last part of it
             will do.
     """
-    for stem in dict.fromkeys([name, Path(name).name]):
+    forms = [name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))]
+    for stem in dict.fromkeys([*forms, *(Path(form).name for form in forms)]):
         for suffix in (*DEPTH_SUFFIXES, ".exr"):  # which ``read_depth`` refuses with a reason
             for spelling in (suffix, suffix.upper()):
                 path = folder / (stem + spelling)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from uosam.errors import InputError
 from uosam.io.images import IMAGE_SUFFIXES
-from uosam.io.stored import MASK_SUFFIXES
+from uosam.io.stored import MASK_SUFFIXES, OTHER_MASKS, explain_kind
 from uosam.io.walk import list_files
 from uosam.structures import Sample
 
@@ -24,7 +25,8 @@ class Pairs:
             without its last suffix.
         unpaired_images: pictures without a mask.
         unpaired_masks: masks without a picture.
-        unreadable: sub-folders that could not be listed, with the reason.
+        unreadable: sub-folders that could not be listed, and files beside the masks that belong to
+            a picture and are of a kind that is not read, each with the reason.
     """
 
     samples: list[Sample]
@@ -38,7 +40,8 @@ def find_pairs(images: Path, masks: Path, *, image_suffixes: Iterable[str] | Non
 
     A pair agrees, in this order, in relative path up to the last dot; in relative path up to the
     name's first dot (PASS cuts there); or, where one of the folders has no sub-folders, in the
-    name alone, again up to the last and then the first dot. Hidden files are passed over, and so is
+    name alone, again up to the last and then the first dot. Unicode names agree in whatever form
+    they are spelled. Hidden files are passed over, and so is
     a ``.npy`` beside a PNG of the same name (PASS's logit map). If both are the same folder, PNG
     and array files are masks and the rest pictures. Two files are paired directly.
 
@@ -60,6 +63,9 @@ def find_pairs(images: Path, masks: Path, *, image_suffixes: Iterable[str] | Non
         same = images.resolve() == masks.resolve()
         image_suffixes = set(IMAGE_SUFFIXES) - set(MASK_SUFFIXES) if same else IMAGE_SUFFIXES
     image_files = list_files(images, image_suffixes, unreadable)
+    others = []
+    if images.resolve() != masks.resolve():
+        others = list_files(masks, OTHER_MASKS, {})
 
     keys: list[Callable[[PurePosixPath], str]] = [_path_last_dot, _path_first_dot]
     if _is_flat(image_files) or _is_flat(mask_files):
@@ -73,6 +79,10 @@ def find_pairs(images: Path, masks: Path, *, image_suffixes: Iterable[str] | Non
         masks_left = [file for file in masks_left if file not in found]
         if not images_left or not masks_left:
             break
+    unread = _find_unread(images_left, others, keys)
+    images_left = [file for file in images_left if file not in unread]
+    for other in unread.values():
+        unreadable[str(masks / other)] = explain_kind(other.suffix.lower())
     samples = [
         Sample(name=_path_last_dot(mask), image=images / image, coarse=masks / mask)
         for mask, image in found.items()
@@ -83,6 +93,22 @@ def find_pairs(images: Path, masks: Path, *, image_suffixes: Iterable[str] | Non
         unpaired_masks=[masks / file for file in masks_left],
         unreadable=unreadable,
     )
+
+
+def _find_unread(
+    images: list[PurePosixPath],
+    others: list[PurePosixPath],
+    keys: list[Callable[[PurePosixPath], str]],
+) -> dict[PurePosixPath, PurePosixPath]:
+    """Find, for pictures without a mask, the file that looks like one and is not read."""
+    found: dict[PurePosixPath, PurePosixPath] = {}
+    for key in keys:
+        named = _group(others, key)
+        for image in images:
+            name = unicodedata.normalize("NFC", key(image))
+            if image not in found and name in named:
+                found[image] = named[name][0]
+    return found
 
 
 def find_pictures(images: Path) -> tuple[list[Sample], dict[str, str]]:
@@ -146,7 +172,7 @@ def _read_table(path: Path) -> list[dict[str, str]]:
         else:
             # As text: a name such as 007 is not a number.
             table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # of two readers, each with errors of its own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path}: expected a CSV or Parquet table, got {reason}") from error
     for column in ("image", "mask"):
@@ -161,6 +187,8 @@ def _read_table(path: Path) -> list[dict[str, str]]:
     for line, row in enumerate(rows, start=1):
         if not row["image"] or not row["mask"]:
             raise InputError(f"{path}: row {line} must give both image and mask, got {row}")
+        if any("\0" in cell for cell in row.values()):
+            raise InputError(f"{path}: row {line}: no file has a name with a NUL in it, got {row}")
     return rows
 
 
@@ -197,7 +225,8 @@ def _group(
 ) -> dict[str, list[PurePosixPath]]:
     groups = defaultdict(list)
     for file in files:
-        groups[key(file)].append(file)
+        # One name has several spellings: Linux composes letters, macOS takes them apart.
+        groups[unicodedata.normalize("NFC", key(file))].append(file)
     return groups
 
 

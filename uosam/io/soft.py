@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,11 @@ def find_scores(folder: Path, name: str) -> Path:
     Raises:
         InputError: neither is there.
     """
-    for suffix in (".npy", ".npz"):
-        path = folder / (name + suffix)
-        if path.is_file():
-            return path
+    for form in dict.fromkeys([name, *(unicodedata.normalize(f, name) for f in ("NFC", "NFD"))]):
+        for suffix in (".npy", ".npz"):
+            path = folder / (form + suffix)
+            if path.is_file():
+                return path
     raise InputError(
         f"{folder / name}: expected class scores (.npy or .npz) beside the mask, found none; write "
         "them with 'uosam coarse --scores', or leave out labels.scores"
@@ -60,6 +62,58 @@ def read_scores(path: Path, labels: LabelMap) -> Floats:
             "they are of different runs, write both again"
         )
     return to_probabilities(stored.array)
+
+
+def check_scores(name: str, scores: NDArray[Any]) -> None:
+    """Refuse class scores that say nothing.
+
+    Args:
+        name: of the file or argument, for the message.
+        scores: of a model.
+
+    Raises:
+        InputError: they are no (C, H, W) floats of two classes or more, hold nan or +inf, or are
+            zero everywhere.
+    """
+    if scores.ndim != 3 or scores.dtype.kind != "f" or not scores.size or len(scores) < 2:
+        raise InputError(
+            f"{name}: class scores must be floats (C, H, W) of two classes or more, got "
+            f"{scores.shape} {scores.dtype}; parts of one object lie in [0, 1]"
+        )
+    if np.isnan(scores).any() or np.isposinf(scores).any():
+        raise InputError(f"{name}: class scores must be (C, H, W) without nan or +inf, got some")
+    if not scores.any():
+        raise InputError(f"{name}: class scores must tell classes apart, got zeros everywhere")
+
+
+def binary_scores(part: NDArray[Any]) -> Floats:
+    """Return probabilities (2, H, W) of background and object from parts in [0, 1]."""
+    flat = part.reshape(part.shape[-2:]).astype(np.float32)
+    return np.stack([1 - flat, flat])
+
+
+def flip_soft(labels: LabelMap, part: NDArray[Any] | None) -> NDArray[Any]:
+    """Change parts of an object as little as puts them above 0.5 where the label is 1.
+
+    Args:
+        labels: (H, W) of 0 and 1.
+        part: (H, W) or (1, H, W) floats in [0, 1].
+
+    Raises:
+        InputError: no parts, another size, or other labels.
+    """
+    if part is None or part.shape[-2:] != labels.shape:
+        got = "none" if part is None else str(part.shape)
+        raise InputError(f"codec 'soft' needs the parts {labels.shape}, got {got}")
+    if not np.isin(labels, (0, 1)).all():
+        raise InputError(
+            f"parts of one object store the ids 0 and 1, got {labels.min()} to {labels.max()}"
+        )
+    old = part.reshape(labels.shape)
+    flipped = np.where((old > 0.5) == (labels == 1), old, 1 - old).astype(part.dtype)
+    above = np.nextafter(np.asarray(0.5, part.dtype), np.asarray(1, part.dtype))
+    tied = (labels == 1) & (flipped <= 0.5)
+    return np.where(tied, above, flipped).astype(part.dtype).reshape(part.shape)
 
 
 def to_probabilities(scores: NDArray[Any]) -> Floats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import warnings
 import zipfile
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from uosam.errors import InputError
-from uosam.io.images import UNREADABLE, check_not_empty
+from uosam.io.images import check_not_empty
 
 MASK_SUFFIXES = (".png", ".npy", ".npz")
 """File name endings taken for masks, in any case; all of them keep ids exactly."""
@@ -54,19 +55,46 @@ def read_stored(path: Path) -> Stored:
     """
     suffix = path.suffix.lower()
     if suffix not in MASK_SUFFIXES:
-        raise InputError(
-            f"{path}: masks are {', '.join(MASK_SUFFIXES)}, got {suffix or 'no suffix'}; "
-            "lossy formats such as JPEG change ids"
-        )
+        raise InputError(f"{path}: {explain_kind(suffix)}")
     check_not_empty(path)
     try:
         return _read_png(path) if suffix == ".png" else _read_array(path)
     except InputError:
         raise
-    except (*UNREADABLE, zipfile.BadZipFile, PIL.Image.DecompressionBombError) as error:
+    except MemoryError as error:
+        raise InputError(f"{path}: mask is too large for the memory there is") from error
+    except Exception as error:  # of two libraries, which meet damage with errors of all kinds
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
-            f"{path}: mask is damaged or truncated ({error}); copy or write it again"
+            f"{path}: mask is damaged or truncated ({reason}); copy or write it again"
         ) from error
+
+
+def explain_kind(suffix: str) -> str:
+    """Say why files of a kind are not read as masks, and what would be.
+
+    Args:
+        suffix: in small letters, with its dot.
+
+    >>> explain_kind(".jpg")
+    'masks are .png, .npy, .npz, got .jpg; lossy formats such as JPEG change ids, write PNG instead'
+    """
+    read = f"masks are {', '.join(MASK_SUFFIXES)}"
+    remedy = OTHER_MASKS.get(suffix, "write the ids as PNG")
+    return f"{read}, got {suffix or 'no suffix'}; {remedy}"
+
+
+OTHER_MASKS = {
+    **dict.fromkeys(
+        (".tif", ".tiff", ".bmp", ".gif", ".ppm"), "convert it to PNG, which keeps ids"
+    ),
+    ".json": "draw its polygons or run lengths into one PNG of ids a picture first",
+    ".mat": "save the array of ids as .npy first",
+    **dict.fromkeys(
+        (".jpg", ".jpeg", ".webp"), "lossy formats such as JPEG change ids, write PNG instead"
+    ),
+}
+"""Endings of files in which people keep masks and that are not read, and what would help."""
 
 
 def encode_stored(suffix: str, stored: Stored) -> bytes:
@@ -115,7 +143,9 @@ def _read_png(path: Path) -> Stored:
 
 def _read_array(path: Path) -> Stored:
     # From memory: of a broken archive numpy would leave the file open.
-    loaded = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
+    data = path.read_bytes()
+    _check_bytes(path, data)
+    loaded = np.load(io.BytesIO(data), allow_pickle=False)
     key = None
     if isinstance(loaded, np.ndarray):
         array = loaded
@@ -123,6 +153,8 @@ def _read_array(path: Path) -> Stored:
         with loaded:
             key = _key(path, loaded.files)
             array = loaded[key]
+    if is_soft(array):
+        return Stored(array=array, codec="soft", key=key)
     if array.ndim == 3 and np.issubdtype(array.dtype, np.floating):
         return Stored(array=array, codec="scores", key=key)
     if array.ndim == 2 and array.dtype.kind in "iufb":
@@ -131,6 +163,46 @@ def _read_array(path: Path) -> Stored:
         f"{path}: an array must be (H, W) integer ids or (C, H, W) float class scores, "
         f"got {array.shape} {array.dtype}"
     )
+
+
+_MOST_BYTES = 1 << 32
+"""Bytes that the arrays of an archive may take; few of them can stand for any number."""
+
+
+def _check_bytes(path: Path, data: bytes) -> None:
+    """Refuse arrays that claim more than they hold, or unpack to more than any mask takes."""
+    if data.startswith(b"PK"):
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size > _MOST_BYTES:
+            raise InputError(
+                f"{path}: arrays must unpack to {_MOST_BYTES} bytes at most, got {size}"
+            )
+        return
+    stream = io.BytesIO(data)
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0
+    if version != (1, 0):
+        read = np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(stream)
+    if math.prod(shape) * dtype.itemsize > len(data):
+        raise InputError(f"{path}: mask is damaged or truncated; copy or write it again")
+
+
+def is_soft(array: NDArray[Any]) -> bool:
+    """Tell whether an array says of every pixel how much of it is one object.
+
+    Whole numbers in (H, W) are ids, also as floats.
+
+    >>> is_soft(np.array([[0.2, 1.0]])), is_soft(np.array([[0.0, 1.0]]))
+    (True, False)
+    """
+    if array.dtype.kind != "f" or not array.size:
+        return False
+    single = array.ndim == 3 and len(array) == 1
+    if not single and (array.ndim != 2 or np.array_equal(array, np.round(array))):
+        return False
+    return bool((array >= 0).all() and (array <= 1).all())
 
 
 def _key(path: Path, names: list[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from scipy.sparse import coo_array
 from uosam.metrics.counts import PIXELS, Ids, PairTable, scored_rows
 from uosam.metrics.matching import Solver, ambiguous_rows, assign
 from uosam.metrics.protocols import Matching
-from uosam.metrics.scores import label_index
+from uosam.metrics.scores import Absent, label_index
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,12 @@ class Match:
 
 
 def find_match(
-    table: PairTable, labels: Ids, matching: Matching, solver: Solver, background: int | None
+    table: PairTable,
+    labels: Ids,
+    matching: Matching,
+    solver: Solver,
+    background: int | None,
+    absent: Absent = "zero",
 ) -> Match:
     """Match the predicted ids of a data set to classes.
 
@@ -41,6 +47,7 @@ def find_match(
             the background compete like any class, as the published codes do.
         solver: which optimum is taken.
         background: id of the background, or None.
+        absent: what a class without pixels counts, which decides what an ambiguity changes.
     """
     if matching == "none":
         return Match(classes={int(label): int(label) for label in labels})
@@ -52,28 +59,41 @@ def find_match(
     known = np.union1d(labels, table.pred[scored]).astype(np.int32)
     sources = known[~np.isin(known, list(fixed))]
     targets = labels[~np.isin(labels, list(fixed))]
-    gain: NDArray[np.int64] | NDArray[np.float64]
+    gain: NDArray[Any]
     if by_image:
         gain = presence_gain(table, sources, targets)
     else:
         gain = shared = pixel_gain(table, sources, targets)
         if matching == "iou":
             gain = _ious(table, shared, sources, targets)
-            if len(sources) > len(targets):
+            if len(np.unique(table.pred[table.pred >= 0])) > len(targets):
                 best = targets[gain.argmax(axis=1)]
                 return Match(classes=dict(zip(sources.tolist(), best.tolist(), strict=True)))
+    if gain.dtype.kind == "i" and solver != "scipy":
+        columns = _assign_square(gain.astype(np.int64), solver)
+    else:
+        columns = assign(gain)
+    rows = np.flatnonzero(columns >= 0)
+    pairs = {int(sources[row]): int(targets[columns[row]]) for row in rows}
+    seen = set(np.unique(table.pred[scored]).tolist())
+    filled: dict[str, NDArray[np.bool_]] = {}
+    if absent == "skip":
+        filled["rows_filled"] = np.isin(sources, table.pred)
+        filled["columns_filled"] = np.isin(targets, table.target)
+    unsure = ambiguous_rows(gain, columns, **filled)
+    return Match(
+        classes=fixed | pairs,
+        ambiguous=tuple(int(sources[r]) for r in unsure if sources[r] in seen),
+    )
+
+
+def _assign_square(gain: NDArray[np.int64], solver: Solver) -> NDArray[np.int64]:
+    """Fill up to a square, as the packages do whose choice between optima is wanted."""
     size = max(gain.shape)
     square = np.zeros((size, size), gain.dtype)
     square[: gain.shape[0], : gain.shape[1]] = gain
-    columns = assign(square, solver if square.dtype.kind == "i" else "scipy")
-    rows = [row for row in range(len(sources)) if columns[row] < len(targets)]
-    pairs = {int(sources[row]): int(targets[columns[row]]) for row in rows}
-    unsure = ambiguous_rows(square, columns)
-    seen = set(np.unique(table.pred[scored]).tolist())
-    return Match(
-        classes=fixed | pairs,
-        ambiguous=tuple(int(sources[r]) for r in unsure if r < len(sources) and sources[r] in seen),
-    )
+    columns = assign(square, solver)[: len(gain)]
+    return np.where(columns < gain.shape[1], columns, -1)
 
 
 def presence_gain(table: PairTable, sources: Ids, targets: Ids) -> NDArray[np.int64]:

@@ -22,12 +22,12 @@ def assign(gain: NDArray[np.generic], solver: Solver = "scipy") -> NDArray[np.in
     """Pair every row with a column of its own so that the summed gain is largest.
 
     Args:
-        gain: (n, n) gain of each pair; integers unless the solver is "scipy".
+        gain: (n, k) gain of each pair; square and of integers unless the solver is "scipy".
         solver: decides between optima. The public LUSS evaluators call the Munkres package, which
             changed its choice between 1.1.4 (current when the papers were written) and 3.0.0.
 
     Returns:
-        (n,) the column of each row.
+        (n,) the column of each row, -1 for rows beyond k.
 
     Raises:
         InputError: the matrix is not square.
@@ -35,13 +35,16 @@ def assign(gain: NDArray[np.generic], solver: Solver = "scipy") -> NDArray[np.in
     >>> assign(np.array([[1, 5], [1, 4]])).tolist()
     [1, 0]
     """
-    if gain.ndim != 2 or gain.shape[0] != gain.shape[1]:
+    if gain.ndim != 2 or (gain.shape[0] != gain.shape[1] and solver != "scipy"):
         raise InputError(f"an assignment needs a square matrix, got shape {gain.shape}")
     if solver == "munkres-1":
         return star_and_prime(-np.asarray(gain, np.int64))
     if solver == "munkres-3":
         return shortest_paths(-np.asarray(gain, np.int64))
-    return np.asarray(linear_sum_assignment(gain, maximize=True)[1], np.int64)
+    columns = np.full(len(gain), -1, np.int64)
+    rows, found = linear_sum_assignment(gain, maximize=True)
+    columns[rows] = found
+    return columns
 
 
 def star_and_prime(cost: NDArray[np.generic]) -> NDArray[np.int64]:
@@ -183,26 +186,53 @@ def _find_free_zero(
         col = star
 
 
-def ambiguous_rows(gain: NDArray[np.generic], columns: NDArray[np.int64]) -> NDArray[np.int64]:
+def ambiguous_rows(
+    gain: NDArray[np.generic],
+    columns: NDArray[np.int64],
+    *,
+    rows_filled: NDArray[np.bool_] | None = None,
+    columns_filled: NDArray[np.bool_] | None = None,
+) -> NDArray[np.int64]:
     """Find the rows of an optimal assignment that another optimum pairs otherwise, with effect.
 
     Rows whose alternatives are all pairs without gain are left out: a cluster and a class that
-    never meet score 0 whoever is paired with whom.
+    never meet score 0 whoever is paired with whom. That does not hold where scores leave out
+    classes without pixels: then ``rows_filled`` and ``columns_filled`` tell which exchanges without
+    gain give pixels to a class that has none, or take them away.
 
     Args:
-        gain: (n, n) gain of each pair.
-        columns: (n,) an assignment of largest summed gain.
+        gain: (n, k) gain of each pair, 0 or more.
+        columns: (n,) an assignment of largest summed gain, -1 for a row without a column.
+        rows_filled: (n,) which clusters have pixels.
+        columns_filled: (k,) which classes have pixels.
 
     Returns:
         Rows in increasing order; empty if every optimum gives the same score.
 
     >>> ambiguous_rows(np.array([[2, 2, 0], [2, 2, 0], [0, 0, 1]]), np.array([0, 1, 2])).tolist()
     [0, 1]
+    >>> ambiguous_rows(np.array([[2], [2], [1]]), np.array([0, -1, -1])).tolist()
+    [0, 1]
     """
-    # loss[i, j]: what giving row i the column of row j costs; an optimum has no negative cycle, and
-    # a cycle of zero loss is another optimum. Potentials make every loss non-negative first.
-    permuted = np.asarray(gain, np.float64)[:, columns]
-    loss = np.diag(permuted)[:, None] - permuted
+    gain = np.asarray(gain, np.float64)
+    paired = np.flatnonzero(columns >= 0)
+    taken = columns[paired]
+    spare_rows = np.flatnonzero(columns < 0)
+    spare_columns = np.setdiff1d(np.arange(gain.shape[1]), taken)
+    # Node i is the i-th paired row with its column; the last node stands for all rows without a
+    # column and all columns without a row, so that the graph has no more nodes than the shorter
+    # side. Going from i to j gives row i the column of j.
+    offered = np.zeros((len(paired) + 1, len(paired) + 1))
+    offered[:-1, :-1] = gain[np.ix_(paired, taken)]
+    offered[:-1, -1] = gain[np.ix_(paired, spare_columns)].max(axis=1, initial=0)
+    offered[-1, :-1] = gain[np.ix_(spare_rows, taken)].max(axis=0, initial=0)
+    held = np.diag(offered)
+    # loss[i, j]: what the step costs; an optimum has no negative cycle, and a cycle of zero loss is
+    # another optimum. Potentials make every loss non-negative first.
+    loss = held[:, None] - offered
+    if not len(spare_rows) and not len(spare_columns):  # no row can be left without a column
+        loss[-1], loss[:, -1] = np.inf, np.inf
+        loss[-1, -1] = 0
     potential = np.zeros(len(loss))
     for _ in range(len(loss)):
         shorter = np.minimum(potential, (potential[:, None] + loss).min(axis=0, initial=np.inf))
@@ -213,9 +243,20 @@ def ambiguous_rows(gain: NDArray[np.generic], columns: NDArray[np.int64]) -> NDA
     np.fill_diagonal(free, False)
     _, group = connected_components(csr_array(free), directed=True, connection="strong")
     same_group = group[:, None] == group[None]
-    matters = free & same_group & ((permuted > 0) | (np.diag(permuted) > 0)[:, None])
+    moved = (offered > 0) | (held > 0)[:, None]
+    if rows_filled is not None and columns_filled is not None:
+        has_row = np.append(rows_filled[paired], rows_filled[spare_rows].any())
+        has_column = np.append(columns_filled[taken], columns_filled[spare_columns].any())
+        moved |= (has_row[:, None] != has_row) & (has_column[:, None] != has_column)
+    matters = free & same_group & moved
     groups = np.unique(group[matters.any(axis=1)])
-    return np.flatnonzero(np.isin(group, groups))
+    found = [paired[np.isin(group[:-1], groups)]]
+    if group[-1] in groups:
+        into = free[-1, :-1] & (group[:-1] == group[-1])
+        rivals = gain[np.ix_(spare_rows, taken[into])]
+        best = offered[-1, :-1][into]
+        found.append(spare_rows[((rivals == best) & (rivals > 0)).any(axis=1)])
+    return np.sort(np.concatenate(found))
 
 
 def check_match(match: Mapping[int, int], classes: int, *, background: int | None) -> None:

@@ -49,6 +49,8 @@ class Protocol:
         groups: named sets of rows whose mean IoU is reported.
         images: sizes of the published splits.
         caveat: what a reader of the number must know.
+        binary: folders whose masks hold 0 and 255 (or 65535) alone, of which the latter is the
+            object of id 1; found when files are read.
     """
 
     title: str
@@ -67,6 +69,7 @@ class Protocol:
     groups: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     images: tuple[int, ...] = ()
     caveat: str = ""
+    binary: tuple[str, ...] = ()
 
 
 def _luss(classes: int, images: tuple[int, int]) -> Protocol:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,12 +67,28 @@ class Summary:
     objects: ObjectTable
 
 
-def class_labels(protocol: Protocol, tables: Sequence[PairTable]) -> Ids:
-    """Return the sorted class ids: the protocol's, or else all that occur in scored pixels."""
+def class_labels(
+    protocol: Protocol, tables: Sequence[PairTable], match: Mapping[int, int] | None = None
+) -> Ids:
+    """Return the sorted class ids: the protocol's, or else all that occur in scored pixels.
+
+    Predicted ids are classes only where nothing is matched; clusters are none.
+
+    Args:
+        protocol: of the evaluation.
+        tables: counts of all images.
+        match: predicted id to class id, if it is given.
+    """
     if protocol.classes is not None:
         return np.arange(protocol.classes, dtype=np.int32)
     tables = [scored_rows(table) for table in tables]
-    found = [side[side >= 0] for table in tables for side in (table.pred, table.target)]
+    found = [table.target[table.target >= 0] for table in tables]
+    if match is not None:
+        found.append(np.array(sorted(set(match.values())), np.int32))
+    elif protocol.matching == "none":
+        found += [table.pred[table.pred >= 0] for table in tables]
+    elif protocol.background is not None and protocol.matching.startswith("presence"):
+        found.append(np.array([protocol.background], np.int32))
     return np.unique(np.concatenate([np.empty(0, np.int32), *found])).astype(np.int32)
 
 
@@ -96,7 +112,14 @@ def summarise(
         match: given instead of found.
     """
     if match is None:
-        match = find_match(table, labels, protocol.matching, protocol.solver, protocol.background)
+        match = find_match(
+            table,
+            labels,
+            protocol.matching,
+            protocol.solver,
+            protocol.background,
+            "skip" if protocol.precision else protocol.absent,
+        )
     table = scored_rows(table)
     sources = np.array(sorted(match.classes), np.int32)
     targets = np.array([match.classes[int(source)] for source in sources], np.int32)
@@ -139,8 +162,15 @@ def summarise(
         scores[f"trimap_{width}_mIoU"] = iou_score(sums, protocol.absent)
     rows = _row_order(protocol, labels, match)
     for name, (first, last) in protocol.groups.items():
-        keep = np.concatenate([rows[first:last] + part * count for part in range(3)])
-        scores[f"{name}_mIoU"] = iou_score(area[:, keep], protocol.absent)
+        group = rows[first:last]
+        sums = area
+        if protocol.cluster_rows:  # PiCIE scores the group's sub-matrix: no confusion with others
+            inside = np.isin(pred, group) & np.isin(target, group)
+            sums = class_sums(
+                table, np.where(inside, pred, -1), np.where(inside, target, -1), count, AREA
+            )
+        keep = np.concatenate([group + part * count for part in range(3)])
+        scores[f"{name}_mIoU"] = iou_score(sums[:, keep], protocol.absent)
     return Summary(
         scores=scores,
         match=match,

@@ -24,6 +24,7 @@ import cv2
 
 from uosam.errors import BackendError, ConfigError, InputError
 from uosam.io.atomic import write_atomic
+from uosam.io.outputs import check_outputs
 from uosam.runs.manifest import Row, finish, open_journal, record
 from uosam.runs.summary import Run, Tally, encode_summary
 from uosam.runs.task import (
@@ -32,11 +33,11 @@ from uosam.runs.task import (
     Outcome,
     Task,
     compute_one,
-    explain,
     read_one,
     write_one,
 )
 from uosam.structures import Sample
+from uosam.text import explain
 
 
 def run_folder(
@@ -45,6 +46,7 @@ def run_folder(
     *,
     failures: Mapping[str, str] | None = None,
     unpaired: Sequence[str] = (),
+    notes: Sequence[str] = (),
     files: Mapping[str, bytes] | None = None,
     on_outcome: Callable[[Outcome], object] = lambda outcome: None,
 ) -> Run:
@@ -59,18 +61,24 @@ def run_folder(
         samples: in order of name.
         failures: what is known to have failed before the start, reason by file or folder.
         unpaired: files that belong to no sample.
+        notes: what a reader of the results must know.
         files: further files of the output folder by name, such as its settings.
         on_outcome: called with each outcome, in the order of the samples.
 
     Raises:
         ConfigError: the output folder holds other results, or an output is an input of the run.
-        InputError: the output folder cannot be written.
+        InputError: the output folder cannot be written, or two outputs are one file.
         BackendError: the model cannot be loaded, or a worker process died.
     """
     start = time.perf_counter()
-    _keep_inputs(task, samples)
+    _check_outputs(task, samples)
     header = task.header()
-    tally = Tally(task=task, failures=dict(failures or {}), unpaired=list(unpaired))
+    tally = Tally(
+        task=task,
+        failures=dict(failures or {}),
+        unpaired=list(unpaired),
+        notes={note: [] for note in notes},
+    )
     with open_journal(task.out, header, overwrite=task.overwrite) as journal:
         done = [journal.rows.get(sample.name) for sample in samples]
         for outcome in _map(task, samples, done):
@@ -112,16 +120,19 @@ def check_folders(folders: Mapping[str, Path], inputs: Sequence[Path]) -> None:
                 )
 
 
-def _keep_inputs(task: Task, samples: Sequence[Sample]) -> None:
-    """Refuse to write over a file that the sample is read from."""
+def _check_outputs(task: Task, samples: Sequence[Sample]) -> None:
+    """Refuse to write over an input of the run, out of the folder, or twice to one file."""
+    read: list[Path] = []
+    outputs, extras = [], []
     for sample in samples:
         try:
-            files, output = task.inputs(sample), task.output(sample).resolve()
+            read += task.inputs(sample).values()
+            outputs.append((task.output(sample), sample.name))
+            extras += [(path, sample.name) for path in task.extras(sample)]
         except InputError:  # recorded when its turn comes
             continue
-        for path in files.values():
-            if path.resolve() == output:
-                raise ConfigError(f"{path} would be overwritten; give another output folder")
+    check_outputs(outputs, read, root=task.out)
+    check_outputs(extras, read)
 
 
 class Worker:
@@ -182,6 +193,11 @@ def _map(task: Task, samples: Sequence[Sample], done: Sequence[Row | None]) -> I
     )
     try:
         yield from pool.map(_do_in_worker, samples, done)
+    except KeyboardInterrupt:
+        # What they are at is lost and redone; nobody waits a minute after Ctrl-C.
+        for process in list((pool._processes or {}).values()):
+            process.terminate()
+        raise
     except BrokenProcessPool as error:
         raise BackendError(
             "a worker process died, most likely for want of memory; run again with fewer "

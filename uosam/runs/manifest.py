@@ -21,7 +21,7 @@ import uosam
 from uosam.backends import weights_digest
 from uosam.config import Config
 from uosam.errors import ConfigError, InputError
-from uosam.io.atomic import write_atomic
+from uosam.io.atomic import open_own, remove_leftovers, write_atomic
 from uosam.structures import Sample
 
 MANIFEST = "manifest.jsonl"
@@ -99,11 +99,12 @@ def open_journal(out: Path, header: Row, *, overwrite: bool) -> Iterator[Journal
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        file = FileIO(out / PARTIAL, "a")
+        file = FileIO(out / PARTIAL, "a", opener=lambda name, flags: open_own(Path(name), flags))
     except OSError as error:
         raise InputError(f"{out}: output folder cannot be written ({error.strerror})") from error
     with file:
         _lock(file, out)
+        remove_leftovers(out)
         try:
             yield _take_over(out, header, file, overwrite=overwrite)
         except BaseException:
@@ -141,11 +142,13 @@ def read_rows(out: Path) -> tuple[Row | None, dict[str, Row]]:
     for name in (MANIFEST, PARTIAL):
         for line in _lines(out / name):
             # A line that a killed run or a full disk cut short says nothing: its picture is redone.
-            with contextlib.suppress(json.JSONDecodeError):
+            with contextlib.suppress(ValueError, RecursionError):
                 row = json.loads(line)
-                if "settings" in row:
+                if not isinstance(row, dict):
+                    continue
+                if isinstance(row.get("settings"), dict):
                     header = row
-                elif "name" in row:
+                elif isinstance(row.get("name"), str) and isinstance(row.get("output", ""), str):
                     rows[row["name"]] = row
     return header, rows
 
@@ -208,8 +211,9 @@ def _remove_results(out: Path, rows: Mapping[str, Row]) -> None:
     """Remove what the manifests of ``out`` list, and the finished one; never anything else."""
     for row in rows.values():
         path = out / row.get("output", "")
-        if path.is_file() and path.resolve().is_relative_to(out.resolve()):
-            path.unlink()
+        with contextlib.suppress(ValueError):  # a name that no file can have
+            if path.is_file() and path.parent.resolve().is_relative_to(out.resolve()):
+                path.unlink()
     (out / MANIFEST).unlink(missing_ok=True)
 
 

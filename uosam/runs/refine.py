@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,11 +20,13 @@ from uosam.config import Config, dump_config
 from uosam.errors import ConfigError, InputError
 from uosam.geometry.depth_map import DepthMap
 from uosam.geometry.render import make_guide
+from uosam.io.binary import check_ignore, settle_labels
 from uosam.io.codecs import LabelFile, encode_labels, read_with
 from uosam.io.depth import DEPTH_SUFFIXES, find_depth, read_depth
-from uosam.io.images import check_same_size, read_image
+from uosam.io.images import Picture, check_same_size
 from uosam.io.pairs import Pairs
 from uosam.io.soft import find_scores, read_scores
+from uosam.io.upright import read_for_mask, refine_upright
 from uosam.pipeline import refine
 from uosam.report.overlay import encode_confidence, encode_overlay
 from uosam.runs.engine import check_folders, run_folder
@@ -31,14 +34,14 @@ from uosam.runs.manifest import Row, make_header, refuse_other_masks
 from uosam.runs.summary import Run
 from uosam.runs.task import Encoded, Outcome, Task
 from uosam.stages.local_region import final_verdicts
-from uosam.structures import Backend, Image, Refinement, Sample
+from uosam.structures import Backend, Refinement, Sample
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Pair:
     """A picture, its coarse mask, and the scores behind it and the depth beside it, as read."""
 
-    image: Image
+    picture: Picture
     file: LabelFile
     scores: NDArray[np.float32] | None
     depth: DepthMap | None = None
@@ -119,23 +122,20 @@ class RefineTask(Task):
     def read(self, sample: Sample) -> Pair:
         """Read picture, mask and scores."""
         paths = self.inputs(sample)
+        picture = read_for_mask(paths["image"], self.config.io)
         file = read_with(paths["mask"], self.config.labels)
-        image = read_image(paths["image"])
-        check_same_size(paths["image"], image.shape[:2], paths["mask"], file.labels.shape)
+        check_ignore(paths["mask"], file, self.config.labels)
+        hw = picture.image.shape[:2]
+        check_same_size(paths["image"], hw, paths["mask"], file.labels.shape)
         soft = paths.get("scores")
         scores = file.scores if soft is None else read_scores(soft, file.labels)
-        return Pair(image=image, file=file, scores=scores)
+        return Pair(picture=picture, file=file, scores=scores)
 
     def compute(self, model: Backend, read: Pair) -> Refinement:
         """Refine one mask."""
-        return refine(
-            read.image,
-            read.file.labels,
-            model,
-            self.config.refine,
-            background=read.file.spec.background,
-            scores=read.scores,
-        )
+        spec, options = read.file.spec, self.config.refine
+        again = partial(refine, backend=model, options=options, background=spec.background)
+        return refine_upright(again, read.picture, read.file.labels, read.scores)
 
     def together(self, model: Backend, works: Sequence[Callable[[Any], Any]]) -> list[Any]:
         """Refine several masks, what they ask of the segmenter in shared batches if it can."""
@@ -152,9 +152,10 @@ class RefineTask(Task):
         return Encoded(
             data=encode_labels(mask.suffix, result.labels, file.spec, scores=file.stored),
             extras={
-                path: draw(read.image, file.labels, result, file.spec)
+                path: draw(read.picture.image, file.labels, result, file.spec)
                 for path, draw in self._drawn(sample)
             },
+            notes=read.picture.notes,
             status="kept" if np.array_equal(result.labels, file.labels) else "refined",
             details={
                 "accepted": sum(choice.accepted for choice in last),
@@ -214,7 +215,7 @@ class GuidedTask(RefineTask):
             photo = replace(options.global_region, picture="photo")
             options = replace(options, global_region=photo)
         return refine(
-            read.image,
+            read.picture.image,
             read.file.labels,
             model,
             options,
@@ -269,13 +270,15 @@ def refine_folder(
         refuse_other_masks(out, pairs.samples)
     workers = choose_workers(config.engine.workers, len(pairs.samples), config.backend)
     engine = replace(config.engine, workers=workers)
+    labels, notes = settle_labels(config.labels, pairs.samples)
+    config = replace(config, labels=labels)
+    make = RefineTask if depth is None else GuidedTask
     return run_folder(
-        (RefineTask if depth is None else GuidedTask)(
-            folder=out, config=replace(config, engine=engine)
-        ),
+        make(folder=out, config=replace(config, engine=engine)),
         pairs.samples,
         failures=pairs.unreadable,
         unpaired=[str(path) for path in (*pairs.unpaired_images, *pairs.unpaired_masks)],
+        notes=notes,
         files={"config.yaml": dump_config(config).encode()},
         on_outcome=on_outcome,
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from uosam.runs.manifest import Row
 from uosam.runs.task import Outcome, Task
+from uosam.text import one_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,8 @@ class Run:
         skipped: how many samples were done by an earlier run.
         failures: reason by name of the sample, or by file or folder.
         unpaired: files that belong to no sample.
+        notes: what a reader of the results must know, with the samples it is true of; of none if
+            it is of the whole run.
         seconds: by stage, summed over workers; of this run alone.
         wall: seconds that this run took.
     """
@@ -33,6 +36,7 @@ class Run:
     skipped: int
     failures: Mapping[str, str]
     unpaired: Sequence[str]
+    notes: Mapping[str, Sequence[str]]
     seconds: Mapping[str, float]
     wall: float
 
@@ -45,11 +49,13 @@ class Tally:
         task: says which entries of the manifest are summed.
         failures: reason by name of the sample, or by file or folder.
         unpaired: files that belong to no sample.
+        notes: what a reader of the results must know, with the samples it is true of.
     """
 
     task: Task
     failures: dict[str, str]
     unpaired: list[str]
+    notes: dict[str, list[str]] = field(default_factory=dict)
     _status: Counter[str] = field(default_factory=Counter)
     _counts: dict[str, Counter[str]] = field(init=False)
     _seconds: dict[str, float] = field(default_factory=dict)
@@ -68,6 +74,8 @@ class Tally:
         if "error" in row:
             self.failures[row["name"]] = row["error"]
             return
+        for note in row.get("notes", ()):
+            self.notes.setdefault(note, []).append(row["name"])
         self._status[row["status"]] += 1
         self._skipped += outcome.skipped
         for key, counter in self._counts.items():
@@ -91,6 +99,7 @@ class Tally:
             skipped=self._skipped,
             failures=self.failures,
             unpaired=self.unpaired,
+            notes=self.notes,
             seconds=self._seconds,
             wall=wall,
         )
@@ -103,12 +112,17 @@ def encode_summary(run: Run, header: Row) -> bytes:
         "skipped": run.skipped,
         "failures": run.failures,
         "unpaired": list(run.unpaired),
+        "notes": {note: list(names) for note, names in run.notes.items()},
         **run.counts,
         "seconds": run.seconds,
         "wall": run.wall,
     }
     where = {"python": platform.python_version(), "machine": platform.machine()}
     return (json.dumps({**figures, **header, **where}, indent=2) + "\n").encode()
+
+
+_NAMED = 3
+"""Samples that a note names; the others are counted and stand in ``summary.json``."""
 
 
 def describe(run: Run, most: int = 10) -> list[str]:
@@ -137,5 +151,8 @@ def describe(run: Run, most: int = 10) -> list[str]:
     lines += [f"unpaired: {path}" for path in run.unpaired[:most]]
     if len(run.unpaired) > most:
         lines.append(f"unpaired: and {len(run.unpaired) - most} more, listed in summary.json")
+    for note, names in run.notes.items():
+        some = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
+        lines.append(f"note: {note}" + (f" ({len(names)} of them: {some})" if names else ""))
     lines += [f"failed: {name}: {reason}" for name, reason in run.failures.items()]
-    return [line.encode(errors="backslashreplace").decode() for line in lines]
+    return [one_line(line) for line in lines]

@@ -10,7 +10,6 @@ import abc
 import hashlib
 import os
 import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from uosam.errors import InputError, UosamError
 from uosam.io.atomic import write_atomic
 from uosam.runs.manifest import Row, file_digest
 from uosam.structures import Sample
+from uosam.text import explain
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -32,6 +32,7 @@ class Encoded:
         extras: bytes of further files by path; written before the output, so that a sample with an
             output is whole.
         status: what became of it; a key of ``Task.titles``.
+        notes: what a reader of the result must know, the same words for every sample it is true of.
         details: further entries of its line of the manifest; must not depend on time.
         seconds: wall time by stage.
     """
@@ -39,6 +40,7 @@ class Encoded:
     data: bytes
     extras: Mapping[Path, bytes] = field(default_factory=dict)
     status: str
+    notes: Sequence[str] = ()
     details: Row = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
 
@@ -108,6 +110,23 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def encode(self, sample: Sample, read: Any, result: Any) -> Encoded:
         """Encode a result as files and a line of the manifest."""
+
+    def fits(self, row: Row) -> bool:
+        """Tell whether a line of a manifest says what ``encode`` would; it may be anyone's."""
+
+        def is_count(value: object) -> bool:
+            return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+        counted = [key for key in self.titles if key not in self.statuses]
+        notes = row.get("notes", [])
+        if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
+            return False
+        return row.get("status") in self.statuses and all(
+            isinstance(row.get(key), dict) and all(map(is_count, row[key].values()))
+            if key in self.reasons
+            else is_count(row.get(key))
+            for key in counted
+        )
 
     def together(self, model: Any, works: Sequence[Callable[[Any], Any]]) -> list[Any]:
         """Call functions of the model, one a sample; in shared batches where the model can."""
@@ -195,6 +214,7 @@ def write_one(
             "output": output.relative_to(task.out).as_posix(),
             "status": encoded.status,
             **encoded.details,
+            **({"notes": list(encoded.notes)} if encoded.notes else {}),
             **{key: digests.pop(key) for key in ("image_sha256", "mask_sha256") if key in digests},
             "output_sha256": hashlib.sha256(encoded.data).hexdigest(),
             **digests,
@@ -221,7 +241,8 @@ def is_good(task: Task, sample: Sample, row: Row) -> bool:
         digests["output_sha256"] = output
         recorded = {key for key in row if key.endswith("_sha256")}
         return (
-            row.get("output") == output.relative_to(task.out).as_posix()
+            task.fits(row)
+            and row.get("output") == output.relative_to(task.out).as_posix()
             and recorded == set(digests)
             and all(path.is_file() for path in (output, *task.extras(sample)))
             and all(row[key] == file_digest(path) for key, path in digests.items())
@@ -236,21 +257,3 @@ def _state(path: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None  # whoever reads it says why
     return found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def explain(error: BaseException) -> str:
-    """Say in one line what went wrong; an error that nobody foresaw tells its place.
-
-    >>> explain(OSError(28, "No space left on device", "out/a.png"))
-    'out/a.png: No space left on device'
-    """
-    if isinstance(error, UosamError):
-        text = str(error)
-    elif isinstance(error, OSError) and error.strerror:
-        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    else:
-        frames = traceback.extract_tb(error.__traceback__)
-        place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-        text = f"unexpected {type(error).__name__}{place}: {error}; please report this"
-    # A file name need not be valid text; what is shown and stored must be.
-    return " ".join(text.encode(errors="backslashreplace").decode().split())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import os
 from collections.abc import Iterator
@@ -123,6 +124,38 @@ def test_what_determines_an_encoding_is_its_key(
     other, _ = make(network, tmp_path)
     other.embed(picture((60, 90)))
     assert len(encoded) == 5
+
+
+FORGED = {
+    "shape": lambda found: found[:, :, :-1],
+    "number": lambda found: found.double(),
+    "sparse": lambda found: found.to_sparse(),
+    "list": lambda found: [found],
+    "text": lambda found: "features",
+}
+
+
+@pytest.mark.parametrize("fresh", [False, True], ids=["seen", "fresh"])
+@pytest.mark.parametrize("what", [*FORGED, "seconds"])
+def test_an_encoding_of_another_shape_or_type_is_made_again(
+    network: Sam, encoded: list[int], tmp_path: Path, what: str, fresh: bool
+) -> None:
+    backend, cache = make(network, tmp_path)
+    first = backend.embed(picture((60, 90)))
+    (path,) = tmp_path.iterdir()
+    kept = torch.load(io.BytesIO(cache.read(path.name) or b""), weights_only=True)
+    if what == "seconds":
+        kept["seconds"] = "long"
+    else:
+        kept["found"] = FORGED[what](kept["found"])
+    buffer = io.BytesIO()
+    torch.save(kept, buffer)
+    cache.write(path.name, buffer.getvalue())
+    if fresh:
+        backend, _ = make(network, tmp_path)
+    second = backend.embed(picture((60, 90)))
+    assert len(encoded) == 2
+    assert np.array_equal(first.features, second.features)
 
 
 @pytest.mark.parametrize("damage", [b"", b"short", "cut", "flipped", "no tensors"])

@@ -28,6 +28,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path != "/file":
             self.send_error(404)
             return
+        if server.sends_to:
+            self.send_response(302)
+            self.send_header("Location", server.sends_to)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         start = 0
         if self.headers["Range"] and server.has_ranges:
             start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
@@ -36,7 +42,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 return
             self.send_response(206)
             last = len(server.content) - 1
-            self.send_header("Content-Range", f"bytes {start}-{last}/{len(server.content)}")
+            told = start + server.shift
+            self.send_header("Content-Range", f"bytes {told}-{last}/{len(server.content)}")
+        elif server.unasked:
+            self.send_response(206)
         else:
             self.send_response(200)
         self.send_header("Content-Length", str(len(server.content) - start))
@@ -51,6 +60,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def server():
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.sends_to, server.shift, server.unasked = None, 0, False
         server.content, server.has_ranges, server.breaks_at, server.ranges = CONTENT, True, [], []
         server.url = f"http://127.0.0.1:{server.server_port}/file"
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
@@ -163,8 +173,72 @@ def test_wrong_address(server):
         fetch("small", url=server.url + "x")
     with pytest.raises(BackendError, match=r"broke off \(.*refused\); 0 of 1000000 bytes"):
         fetch("small")
-    with pytest.raises(BackendError, match=r"begin with http:// or https://, got 'file:///x'"):
-        fetch("small", url="file:///x")
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("file:///x", "file:///x"),
+        ("ftp://host/x", "ftp://host/x"),
+        ("http://example.org/x", "http://example.org/x"),
+        ("http://me:secret@example.org/x?token=secret", "http://example.org/x"),
+        ("https://", "https:"),
+        ("https://[x/", "an address that cannot be read"),
+        ("https://host:port/x", "https://host:port/x"),
+    ],
+)
+def test_addresses_that_are_not_asked(address, shown):
+    with pytest.raises(BackendError, match="must begin with https://, got ") as caught:
+        fetch("small", url=address)
+    assert f"got '{shown}" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_no_message_repeats_a_password(server):
+    address = server.url.replace("http://", "http://me:secret@") + "x?token=secret"
+    for url in (address, address.replace(str(server.server_port), "1")):
+        with pytest.raises(BackendError) as caught:
+            fetch("small", url=url)
+        assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("to", ["ftp://127.0.0.1/x", "http://example.org/x", "file:///etc/passwd"])
+def test_redirects_to_other_kinds_of_addresses_are_not_followed(server, to):
+    server.sends_to = to
+    with pytest.raises(BackendError, match=r"the server sends on to .*not https|not allowed"):
+        fetch("small", url=server.url)
+
+
+def test_redirects_in_a_circle_are_one_line(server):
+    server.sends_to = server.url
+    with pytest.raises(BackendError, match=r"got HTTP 302 .*infinite loop") as caught:
+        fetch("small", url=server.url)
+    assert "\n" not in str(caught.value)
+
+
+def test_another_part_than_was_asked_for_starts_anew(server):
+    part().parent.mkdir(parents=True)
+    part().write_bytes(CONTENT[:900_000])
+    server.shift = 5
+    assert fetch("small", url=server.url).read_bytes() == CONTENT
+    assert server.ranges == ["bytes=900000-", None]
+
+
+def test_a_part_that_nobody_asked_for(server):
+    server.unasked = True
+    with pytest.raises(BackendError, match="sent a part where the whole was asked for"):
+        fetch("small", url=server.url)
+
+
+@pytest.mark.parametrize("how", ["symbolic", "hard"])
+def test_a_part_file_that_is_a_link_is_not_followed(server, tmp_path, how):
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    part().parent.mkdir(parents=True)
+    part().symlink_to(victim) if how == "symbolic" else part().hardlink_to(victim)
+    assert fetch("small", url=server.url).read_bytes() == CONTENT
+    assert victim.read_bytes() == b"precious"
+    assert not fetch("small").is_symlink()
 
 
 def test_models_that_cannot_be_fetched():

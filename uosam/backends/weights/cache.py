@@ -13,6 +13,7 @@ import hashlib
 import io
 import json
 import os
+import tempfile
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 _NOT_DETERMINING = {"checkpoint", "batch_size", "device", "order"}
 """The digest of the weights stands for their path, and the pixels know their device."""
 
+_FLOATS = ("torch.float32", "torch.bfloat16", "torch.float16")
+
 _DIGEST = hashlib.sha256().digest_size
 
 
@@ -39,7 +42,8 @@ class EmbeddingCache:
     """Files of bounded total size, the least recently used ones removed first.
 
     Processes may share the folder: a file is put in place whole, and one that another process
-    removes meanwhile is merely not there. Nothing that goes wrong with a file is an error.
+    removes meanwhile is merely not there. Nothing that goes wrong with a file is an error. The
+    digest before a content tells damage, not forgery: what is read is looked at before it is used.
 
     Attributes:
         folder: made if missing; it belongs to the cache alone.
@@ -65,15 +69,18 @@ class EmbeddingCache:
 
     def write(self, key: str, content: bytes) -> None:
         """Keep bytes under a key, and remove the oldest files beyond the bound."""
-        # The name tells processes apart: two may encode the same picture at once.
-        temporary = self.folder / f"{key}.{os.getpid()}.tmp"
+        temporary = None
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(hashlib.sha256(content).digest() + content)
+            # A name of its own: two processes may encode the same picture at once.
+            with tempfile.NamedTemporaryFile(dir=self.folder, suffix=".tmp", delete=False) as file:
+                temporary = file.name
+                file.write(hashlib.sha256(content).digest() + content)
             os.replace(temporary, self.folder / key)
         except OSError:  # a full disk must not end a sweep
             with suppress(OSError):
-                temporary.unlink()
+                if temporary is not None:
+                    os.unlink(temporary)
         self._remove_oldest()
 
     def _remove_oldest(self) -> None:
@@ -120,7 +127,8 @@ def remember(backend: Backend, options: BackendOptions, kept: EmbeddingCache) ->
     settings = {k: v for k, v in asdict(options).items() if k not in _NOT_DETERMINING}
     made_by = [uosam.__version__, _code_digest(), weights_digest(options), settings]
     owner, name = place
-    setattr(owner, name, _Remembering(getattr(owner, name), json.dumps(made_by), kept))
+    shape = _shape(backend)
+    setattr(owner, name, _Remembering(getattr(owner, name), json.dumps(made_by), kept, shape))
     return True
 
 
@@ -148,13 +156,25 @@ def _encoder(backend: Backend) -> tuple[Any, str] | None:
     return None
 
 
+def _shape(backend: Backend) -> tuple[int, ...] | None:
+    """Return the shape of what SAM's encoder makes of a picture; None of other networks."""
+    sam = vars(backend).get("sam")
+    if sam is None:
+        return None
+    return (1, sam.prompt_encoder.embed_dim, *sam.prompt_encoder.image_embedding_size)
+
+
 class _Remembering:
     """An encoder that looks into a cache first."""
 
-    def __init__(self, encode: Any, made_by: str, cache: EmbeddingCache) -> None:
+    def __init__(
+        self, encode: Any, made_by: str, cache: EmbeddingCache, shape: tuple[int, ...] | None
+    ) -> None:
         self._encode = encode
         self._made_by = made_by
         self._cache = cache
+        self._shape = shape
+        self._seen: object = None
 
     def __call__(self, pixels: torch.Tensor) -> Any:
         """Return what the encoder makes of pixels: tensors, alone or in lists and tuples.
@@ -168,17 +188,28 @@ class _Remembering:
         start = time.perf_counter()
         key = self._key(pixels)
         kept = _load(self._cache.read(key), pixels.device)
-        if kept is not None:
+        # Of another shape or type, it was not written under this key and is made anew.
+        if kept is not None and self._fits(_layout(kept["found"])):
             self._cache.balance += kept["seconds"] - (time.perf_counter() - start)
             return kept["found"]
         looked = time.perf_counter()
         found = self._encode(pixels)
         seconds = time.perf_counter() - looked
+        self._seen = _layout(found)
         buffer = io.BytesIO()
         torch.save({"found": found, "seconds": seconds}, buffer)
         self._cache.write(key, buffer.getvalue())
         self._cache.balance -= time.perf_counter() - start - seconds
         return found
+
+    def _fits(self, layout: object) -> bool:
+        """Tell whether a layout is that of the encoder: as seen, or else as the network says.
+
+        Of an encoder that says nothing, the first picture is encoded whatever is kept.
+        """
+        if self._seen is not None or self._shape is None:
+            return layout == self._seen
+        return layout in [(self._shape, dtype) for dtype in _FLOATS]
 
     def _key(self, pixels: torch.Tensor) -> str:
         import torch
@@ -199,4 +230,16 @@ def _load(content: bytes | None, device: torch.device) -> dict[str, Any] | None:
         kept = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
     except Exception:  # torch says in many ways that it did not write this
         return None
-    return kept if isinstance(kept, dict) and kept.keys() == {"found", "seconds"} else None
+    fits = isinstance(kept, dict) and kept.keys() == {"found", "seconds"}
+    return kept if fits and isinstance(kept["seconds"], float) else None
+
+
+def _layout(found: object) -> object:
+    """Return shapes and types of tensors, alone or in lists and tuples."""
+    import torch
+
+    if isinstance(found, torch.Tensor) and found.layout is torch.strided:
+        return tuple(found.shape), str(found.dtype)
+    if isinstance(found, (list, tuple)):
+        return [_layout(part) for part in found]
+    return type(found).__name__

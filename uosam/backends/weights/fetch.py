@@ -8,10 +8,12 @@ import os
 import re
 import shutil
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from stat import S_ISREG
+from typing import IO, Any
 
 from uosam import __version__
 from uosam.backends.folders import FOLDERS, how_to_get
@@ -36,7 +38,8 @@ def fetch(name: str, *, url: str | None = None, progress: Progress | None = None
 
     Args:
         name: key of ``MODELS``.
-        url: where to get the file instead of the authors' address; http or https.
+        url: where to get the file instead of the authors' address; https, or http of this very
+            machine.
         progress: told how far it is.
 
     Raises:
@@ -61,10 +64,10 @@ def fetch(name: str, *, url: str | None = None, progress: Progress | None = None
             f"checked; get it from {model.url} and give it with --checkpoint FILE"
         )
     address = url or model.url
-    if not address.startswith(("http://", "https://")):
+    if not _is_allowed(address):
         raise BackendError(
-            f"the address must begin with http:// or https://, got {address!r}; a file that is "
-            f"already on this machine can be copied to {model_directory() / model.file}"
+            f"the address must begin with https://, got {_without_secrets(address)!r}; a file "
+            f"that is already on this machine can be copied to {model_directory() / model.file}"
         )
     path = model_directory() / model.file
     if path.is_file():
@@ -73,15 +76,78 @@ def fetch(name: str, *, url: str | None = None, progress: Progress | None = None
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        have = part.stat().st_size if part.exists() else 0
+        have = part.stat().st_size if _is_own(part) else 0
         if have < model.size:
             _require_space(path.parent, model.size - have)
             _download(address, part, model, progress)
         _check(part, model)
         os.replace(part, path)
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:
         raise BackendError(_explain(error, address, part, model)) from error
     return path
+
+
+def _is_allowed(address: str) -> bool:
+    """Tell whether an address is https, or http of this machine."""
+    try:
+        parts = urllib.parse.urlsplit(address)
+        host = parts.hostname if parts.port != 0 else ""
+    except ValueError:
+        return False
+    local = parts.scheme == "http" and host in ("127.0.0.1", "::1", "localhost")
+    return bool(host) and (parts.scheme == "https" or local)
+
+
+def _without_secrets(address: str) -> str:
+    """Return an address without user, password, query and fragment, which may hold a token.
+
+    >>> _without_secrets("https://me:word@host/file?token=1")
+    'https://host/file'
+    """
+    try:
+        parts = urllib.parse.urlsplit(address)
+    except ValueError:
+        return "an address that cannot be read"
+    return urllib.parse.urlunsplit(
+        (parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", "")
+    )
+
+
+class _Redirect(urllib.request.HTTPRedirectHandler):
+    """Follows redirects to allowed addresses alone."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        """Return the next request.
+
+        Raises:
+            URLError: the address is none that a user could have given.
+        """
+        if not _is_allowed(newurl):
+            fp.close()
+            raise urllib.error.URLError(
+                f"the server sends on to {_without_secrets(newurl)}, which is not https"
+            )
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    """Return what opens http and https addresses, and no files, ftp or data ones."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        _Redirect(),
+    ):
+        opener.add_handler(handler)
+    return opener
+
+
+_OPENER = _opener()
 
 
 def _download(address: str, part: Path, model: Model, progress: Progress | None) -> None:
@@ -90,23 +156,56 @@ def _download(address: str, part: Path, model: Model, progress: Progress | None)
     Raises:
         OSError: anything between here and the server's disk went wrong.
     """
-    have = part.stat().st_size if part.exists() else 0
+    have = part.stat().st_size if _is_own(part) else 0
     headers = {"User-Agent": f"uosam/{__version__}"} | ({"Range": f"bytes={have}-"} if have else {})
     request = urllib.request.Request(address, headers=headers)
     try:
-        response = urllib.request.urlopen(request, timeout=TIMEOUT)
+        response = _OPENER.open(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not have:
             raise
+        error.close()
         # The server's file ends before ours: it is another file, so ours is of no use.
         part.unlink()
         _download(address, part, model, progress)
         return
     with response:
-        if _range_start(response.headers["Content-Range"]) != have:
+        start = _range_start(response.headers["Content-Range"])
+        partial = response.status == http.HTTPStatus.PARTIAL_CONTENT
+        if partial and not have:
+            raise ConnectionError("the server sent a part where the whole was asked for")
+        if partial and start != have:
+            response.close()
+            part.unlink()
+            _download(address, part, model, progress)
+            return
+        if not partial:
             have = 0
-        with part.open("ab" if have else "wb") as file:
+        with _open_part(part, anew=not have) as file:
             _copy(response, file, have, model, progress)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _open_part(part: Path, *, anew: bool) -> IO[bytes]:
+    """Open the part file to go on from its end; one that is a link is not ours and is removed.
+
+    Its name must be known to the next call, so it cannot be random.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    if anew:
+        part.unlink(missing_ok=True)
+        flags |= os.O_CREAT | os.O_EXCL
+    return open(os.open(part, flags, 0o666), "ab")
+
+
+def _is_own(part: Path) -> bool:
+    """Tell whether the part file is a file with this name alone."""
+    try:
+        stat = part.lstat()
+    except OSError:
+        return False
+    return S_ISREG(stat.st_mode) and stat.st_nlink == 1
 
 
 def _copy(
@@ -143,10 +242,12 @@ def _require_space(folder: Path, needed: int) -> None:
 
 def _explain(error: Exception, address: str, part: Path, model: Model) -> str:
     """Say in one line what stopped a download and how to go on."""
+    address = _without_secrets(address)
     if isinstance(error, urllib.error.HTTPError):
+        error.close()
         return (
-            f"{address} must offer {model.file}, got HTTP {error.code} {error.reason}; check the "
-            "address, or give another with --url"
+            f"{address} must offer {model.file}, got HTTP {error.code} "
+            f"{' '.join(str(error.reason).split())}; check the address, or give another with --url"
         )
     if isinstance(error, (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError)):
         return (
@@ -159,6 +260,7 @@ def _explain(error: Exception, address: str, part: Path, model: Model) -> str:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"no space left for {model.file} ({error.strerror}); {kept}; free some and {again}"
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
+    reason = " ".join(str(reason).split()) or type(error).__name__
     return f"the download of {address} broke off ({reason}); {kept}; {again}"
 
 

@@ -21,7 +21,7 @@ from uosam.io.images import check_same_size, read_image
 from uosam.io.pairs import find_pairs
 from uosam.report.scene import View
 from uosam.runs.depth.scene import GRAIN, Built, check_centre
-from uosam.runs.task import explain
+from uosam.text import explain
 
 _CAMERAS = ("intrinsic_depth.txt", "intrinsics.txt", "intrinsic.txt", "intrinsic_color.txt")
 

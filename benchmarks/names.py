@@ -5,7 +5,9 @@ with the ImageNet model and the twenty names of VOC. Regions are those of the gr
 coarse masks, of what ``uosam refine`` makes of them, and of a real network's masks before and
 after; each is shown in every view. A region's right name is the class that the truth has most of
 under it, background aside. Prints the table of ``docs/names.md`` and appends a row to
-``benchmarks/results/names.jsonl``. ``--speed`` names 1,000 regions of 200 pictures instead.
+``benchmarks/results/names.jsonl``. ``--speed`` names 1,000 regions of 200 pictures instead, and
+``--clusters`` takes the ids of the network's masks for clusters of unknown meaning, names them and
+scores the maps that the names give, beside the best matching.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
+import uosam
 from benchmarks.accuracy import data
 from benchmarks.speed import facts, store
 from uosam.backends import load_backend
@@ -37,7 +40,9 @@ from uosam.io.pairs import find_pairs
 from uosam.pipeline import refine
 from uosam.regions.crops import Region, find_regions, whole_mask
 from uosam.regions.naming import NamingOptions, probabilities, similarities
+from uosam.regions.plans import plan_target
 from uosam.regions.views import embed_regions
+from uosam.runs.naming.apply import apply_names
 from uosam.runs.naming.parts import NameOptions
 from uosam.runs.naming.vote import Words, ask_for, name_folder
 from uosam.structures import Floats, Image, ImageText, LabelMap
@@ -209,16 +214,69 @@ def speed(workers: int) -> dict[str, Any]:
     }
 
 
+def clusters() -> dict[str, Any]:
+    """Name the ids of the network's masks, and score the named maps."""
+    place = data("voc_classes")
+    vocabulary = read_vocabulary("voc")
+    pairs = find_pairs(place / "images", place / "coarse_network")
+    numbers: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        named = name_folder(
+            pairs,
+            Path(folder, "names"),
+            vocabulary,
+            NameOptions(text=TextOptions(device="cpu")),
+            NamingOptions(min_regions=1),
+        )
+        found = {label: name.text for label, name in named.clusters.items()}
+        plan = plan_target(
+            found,
+            [entry.words for entry in vocabulary.entries],
+            has_background=True,
+            background=0,
+        )
+        apply_names(pairs, Path(folder, "named"), plan, LabelOptions())
+        ways = {"none": Path(folder, "named"), "hungarian": place / "coarse_network"}
+        for matching, masks in ways.items():
+            scores = uosam.evaluate(
+                masks, place / "gt", protocol="voc-standard", matching=matching, resamples=0
+            ).scores
+            numbers[f"mIoU, matching {matching}"] = round(100 * scores["mIoU"], 1)
+    counts = np.zeros((21, 21), np.int64)
+    for sample in pairs.samples:
+        assert sample.coarse is not None
+        target = read_with(place / "gt" / f"{sample.name}.png", LabelOptions()).labels
+        labels = read_with(sample.coarse, LabelOptions()).labels
+        known = (target >= 0) & (labels >= 0)
+        np.add.at(counts, (labels[known], target[known]), 1)
+    truths = {label: int(counts[label, 1:].argmax()) + 1 for label in found}
+    ids = {name: number for number, name in enumerate(vocabulary.names, start=1)}
+    right = {label: ids.get(name) == truths[label] for label, name in found.items()}
+    pixels = {label: int(counts[label].sum()) for label in found}
+    numbers["names"] = {
+        label: f"{name} ({vocabulary.names[truths[label] - 1]})" for label, name in found.items()
+    }
+    numbers["ids named right"] = f"{sum(right.values())} of {len(right)}"
+    numbers["pixels of ids named right"] = round(
+        100 * sum(pixels[label] for label in found if right[label]) / sum(pixels.values()), 1
+    )
+    return numbers
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--speed", action="store_true", help="time 1,000 regions instead")
+    parser.add_argument("--clusters", action="store_true", help="name and score clusters instead")
     parser.add_argument("--workers", type=int, default=2, help="processes, with --speed")
     arguments = parser.parse_args()
     try:
-        numbers = speed(arguments.workers) if arguments.speed else accuracy()
+        part = "speed" if arguments.speed else "clusters" if arguments.clusters else "accuracy"
+        numbers = {"speed": lambda: speed(arguments.workers), "clusters": clusters}.get(
+            part, accuracy
+        )()
     except UosamError as error:
         sys.exit(f"error: {error}")
-    store(RESULTS, {"part": "speed" if arguments.speed else "accuracy", **numbers, **facts()})
+    store(RESULTS, {"part": part, **numbers, **facts()})
     for source, row in numbers.items():
         print(source, row)
 

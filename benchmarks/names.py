@@ -13,6 +13,7 @@ scores the maps that the names give, beside the best matching.
 from __future__ import annotations
 
 import argparse
+import resource
 import sys
 import tempfile
 import time
@@ -196,7 +197,7 @@ def speed(workers: int) -> dict[str, Any]:
             Path(place, "masks").mkdir(exist_ok=True)
             PIL.Image.fromarray(mask).save(Path(place, "masks", f"{sample.name}.png"))
         pairs = find_pairs(data("voc_classes") / "images", Path(place, "masks"))
-        start = time.perf_counter()
+        start, before = time.perf_counter(), _processor_seconds()
         named = name_folder(
             pairs,
             Path(place, "out"),
@@ -204,14 +205,24 @@ def speed(workers: int) -> dict[str, Any]:
             NameOptions(workers=workers, text=TextOptions(device="cpu")),
             NamingOptions(),
         )
-        wall = time.perf_counter() - start
+        wall, used = time.perf_counter() - start, _processor_seconds() - before
     return {
         "pictures": len(pairs.samples),
         "regions": len(named.regions),
         "workers": workers,
         "seconds": round(wall, 1),
-        "seconds of embedding": round(named.run.seconds["embed"], 1),
+        "processor seconds": round(used, 1),
+        "largest process, MB": round(max(resource.getrusage(who).ru_maxrss for who in _ALL) / 1024),
     }
+
+
+_ALL = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+
+
+def _processor_seconds() -> float:
+    """Return the seconds that this process and its finished children worked."""
+    used = [resource.getrusage(who) for who in _ALL]
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def clusters() -> dict[str, Any]:

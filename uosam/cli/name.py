@@ -67,6 +67,13 @@ def command(
             help="CLIPSeg or SAM 3 of transformers, to decide between a region's best three.",
         ),
     ] = None,
+    captions: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Image-to-text model whose phrases for the regions join the names; needs spaCy.",
+        ),
+    ] = None,
     output: Annotated[
         str,
         typer.Option("--format", help="Files on regions: coco (one) or ssa (one a picture)."),
@@ -174,7 +181,7 @@ def command(
     )
     if decide is not None and by == "clusters":
         raise ConfigError("--decide is for single regions; give --by regions or --by proposals")
-    _name(pairs, out, vocabulary, options, naming, (output, decide), (images, masks))
+    _name(pairs, out, vocabulary, options, naming, (output, decide, captions), (images, masks))
 
 
 def _settle(texts: list[str]) -> dict[str, Any]:
@@ -202,12 +209,13 @@ def _name(
     vocabulary: str,
     options: Any,
     naming: Any,
-    how: tuple[Any, str | None],
+    how: tuple[Any, str | None, str | None],
     inputs: tuple[Path, Path],
 ) -> None:
     from functools import partial
 
     from uosam.backends.text import segmenter
+    from uosam.backends.text.phrases import load as load_phrases
     from uosam.cli.progress import show_progress
     from uosam.datasets.vocabulary import read_vocabulary
     from uosam.runs.naming.report import draw_names
@@ -215,10 +223,10 @@ def _name(
     from uosam.runs.summary import describe
 
     words = read_vocabulary(vocabulary)
-    style, folder = how
-    decider = None
-    if folder is not None:
-        decider = partial(segmenter.load, folder, device=options.text.device)
+    style, decide, captions = how
+    device = options.text.device
+    decider = partial(segmenter.load, decide, device=device) if decide else None
+    phrases = partial(load_phrases, captions, device=device) if captions else None
     try:
         with show_progress(len(pairs.samples), verb="looking") as on_outcome:
             named = name_folder(
@@ -229,6 +237,7 @@ def _name(
                 naming,
                 style=style,
                 decider=decider,
+                phrases=phrases,
                 inputs=inputs,
                 on_outcome=on_outcome,
             )

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from tests.text_fakes import Colours
 from uosam.backends.text.models import TextOptions
 from uosam.cli import build_app
 from uosam.datasets.vocabulary import Entry, Vocabulary
@@ -28,6 +29,7 @@ from uosam.regions.records import describe, encode_rle, read_ssa, write_ssa
 from uosam.runs.naming.looking import read_embedded
 from uosam.runs.naming.parts import NameOptions, mask_size, pair_records, read_records
 from uosam.runs.naming.vote import Named, name_folder, tell
+from uosam.runs.naming.words import add_phrases
 
 REPO = Path(__file__).resolve().parents[3]
 FAKE = "tests.text_fakes:load"
@@ -251,6 +253,38 @@ def test_a_segmenter_decides_between_the_best_names(folder: Path, whole: bool) -
     # A square around each region, or each picture once.
     assert len(reds.asked) == (6 if whole else 12)
     assert all(height == width for height, width in reds.asked) != whole
+
+
+class Sayings:
+    """Finds "lawn" in green regions, and something of its own in every region."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def find(self, image: np.ndarray, masks: np.ndarray) -> list[tuple[str, ...]]:
+        found = []
+        for mask in masks:
+            self.calls += 1
+            colour = image[mask].mean(axis=0).argmax()
+            found.append((f"thing {self.calls}", "grass" if colour == 1 else "tomato"))
+        return found
+
+
+def test_what_many_captions_say_joins_the_names(folder: Path) -> None:
+    words = Vocabulary(entries=(Entry(name="sea"), Entry(name="fruit", synonyms=("Tomato",))))
+    options = NameOptions(text=TextOptions(name=FAKE))
+    named = name_folder(
+        pairs(folder), folder / "out", words, options, NamingOptions(), phrases=Sayings
+    )
+    # What one region alone says does not, nor does what is a name already.
+    assert named.words.names == ("sea", "fruit", "grass")
+    assert named.clusters[9].text == "grass"
+    document = json.loads((folder / "out/names.json").read_text())
+    assert document["vocabulary"] == ["sea", "fruit", "grass"]
+    model = Colours()
+    model.exclusive = True
+    with pytest.raises(ConfigError, match="an ImageNet model does not know"):
+        add_phrases(words, Sayings(), named.regions, pairs(folder).samples, model)
 
 
 def test_one_bad_picture_stops_nothing(folder: Path) -> None:

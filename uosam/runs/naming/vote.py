@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -35,6 +35,7 @@ from uosam.runs.naming.regions import (
     write_file,
     write_regions,
 )
+from uosam.runs.naming.words import Phrases, add_phrases
 from uosam.runs.summary import Run
 from uosam.runs.task import Outcome
 from uosam.structures import Floats, ImageText, Sample, TextSegmenter
@@ -116,6 +117,7 @@ def name_folder(
     *,
     style: Literal["coco", "ssa"] = "coco",
     decider: Callable[[], TextSegmenter] | None = None,
+    phrases: Callable[[], Phrases] | None = None,
     inputs: Sequence[Path] = (),
     on_outcome: Callable[[Outcome], object] = lambda outcome: None,
 ) -> Named:
@@ -132,6 +134,7 @@ def name_folder(
         naming: when a name counts.
         style: of the files about regions.
         decider: loads a text segmenter that decides between the best names of each region.
+        phrases: loads what finds further words in captions of the regions.
         inputs: folders that must not be written into.
         on_outcome: called with each outcome, in the order of the samples.
 
@@ -143,8 +146,11 @@ def name_folder(
     """
     run = embed_folder(pairs, out, options, inputs=inputs, on_outcome=on_outcome)
     model = load_image_text(options.text, tuple(synset_names()))
-    words = ask_for(vocabulary, model)
     task = NameTask(folder=out, options=options)
+    if phrases is not None:
+        seen = [looked for found in _stored(task, pairs.samples) for looked in found[1]]
+        vocabulary = add_phrases(vocabulary, phrases(), seen, pairs.samples, model)
+    words = ask_for(vocabulary, model)
     regions, similar = _compare(task, pairs.samples, words, model)
     if options.by == "clusters" and options.per_id:
         # An earlier run may have looked at more.
@@ -214,23 +220,27 @@ def _compare(
     """Compare every region with every name; of the embeddings only one picture's are held."""
     regions: list[Looked] = []
     rows: list[Floats] = [np.zeros((0, len(words.names)), np.float32)]
-    for sample, (embeddings, facts) in _stored(task, samples):
-        if not facts["regions"]:
-            continue
-        size = (int(facts["size"][0]), int(facts["size"][1]))
-        regions += [
-            Looked(picture=sample.name, label=fact["label"], facts=fact, size=size)
-            for fact in facts["regions"]
-        ]
-        rows.append(similarities(embeddings, words.texts, words.owner, exclusive=model.exclusive))
+    for embeddings, found in _stored(task, samples):
+        if found:
+            regions += found
+            rows.append(
+                similarities(embeddings, words.texts, words.owner, exclusive=model.exclusive)
+            )
     return regions, np.concatenate(rows)
 
 
-def _stored(
-    task: NameTask, samples: Sequence[Sample]
-) -> Iterator[tuple[Sample, tuple[Floats, dict[str, Any]]]]:
+def _stored(task: NameTask, samples: Sequence[Sample]) -> Iterator[tuple[Floats, list[Looked]]]:
     """Yield what is stored of each sample; one that failed has nothing."""
     for sample in samples:
         path = task.output(sample)
-        if path.is_file():
-            yield sample, read_embedded(path)
+        if not path.is_file():
+            continue
+        embeddings, facts = read_embedded(path)
+        size = (int(facts["size"][0]), int(facts["size"][1]))
+        yield (
+            embeddings,
+            [
+                Looked(picture=sample.name, label=fact["label"], facts=fact, size=size)
+                for fact in facts["regions"]
+            ],
+        )

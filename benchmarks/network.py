@@ -14,8 +14,11 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from uosam.baselines.imagenet import load as load_network
 
 from benchmarks.accuracy import TOP, changed_files
 from benchmarks.network_scores import NUMBERS, count, score
@@ -26,10 +29,12 @@ from uosam.bench.cell import build_method, read_sample
 from uosam.bench.leaderboard import find_samples
 from uosam.bench.plan import BenchMethod, read_plan
 from uosam.bench.set import BenchSet, read_set
-from uosam.config import dump_config
+from uosam.config import Config, dump_config, load_config
 from uosam.errors import UosamError
+from uosam.io.soft import to_probabilities
 from uosam.metrics.counts import PairTable, collect
-from uosam.structures import Sample
+from uosam.pipeline import refine
+from uosam.structures import Backend, Floats, Image, LabelMap, Sample
 
 RESULTS = Path(__file__).parent / "results" / "network.jsonl"
 SLOW = (
@@ -42,6 +47,8 @@ SLOW = (
     "UO-SAM paper",
 )
 """Methods that ask for proposals over the whole picture: seconds each on two cores."""
+WITH_SCORES = "uosam, scores"
+"""The default with the network's class scores beside its masks."""
 FEW = 100
 """Pictures of the shorter table, which has all methods."""
 
@@ -61,17 +68,29 @@ def run_method(
     cores, since the clock on the wall tells of what else a machine does.
     """
     backend = load_backend(method.config.backend) if method.takes("backend") else None
-    refine = build_method(method, data, 0, backend)
+    run = build_method(method, data, 0, backend)
+    network = load_network(device="cpu") if method.name == WITH_SCORES else None
     counted, seconds = [], []
     for sample in samples:
         image, coarse, target = read_sample(sample, data)
+        if network is not None:
+            scores = to_probabilities(network(image))
+            assert backend is not None  # refine takes one
+            run = partial(with_scores, backend=backend, config=method.config, scores=scores)
         if not seconds:
-            refine(image, coarse)
+            run(image, coarse)
         start = time.process_time()
-        labels = refine(image, coarse)
+        labels = run(image, coarse)
         seconds.append(time.process_time() - start)
         counted.append((sample.name, count(labels, target)))
     return collect(counted), seconds
+
+
+def with_scores(
+    image: Image, coarse: LabelMap, *, backend: Backend, config: Config, scores: Floats
+) -> LabelMap:
+    """Refine a map with the probabilities behind it."""
+    return refine(image, coarse, backend, config.refine, background=0, scores=scores).labels
 
 
 def measure(
@@ -110,7 +129,7 @@ def main() -> None:
     parser.add_argument("--fill", action="store_true", help="write the tables, measure nothing")
     arguments = parser.parse_args()
     if arguments.fill:
-        fill_files(RESULTS)
+        fill_files(RESULTS, FEW)
         return
     common = {"part": "network", **facts(), "changed_files": changed_files()}
     common |= {"settings": arguments.set, "limit": arguments.limit}
@@ -122,8 +141,14 @@ def main() -> None:
     shared = Path(os.environ.get("UOSAM_SHARED", TOP.parent / "shared"))
     os.environ["UOSAM_SHARED"] = str(shared)
     try:
-        plan = read_plan("val", arguments.set, methods=arguments.methods)
+        named = [name for name in arguments.methods if name != WITH_SCORES]
+        plan = read_plan("val", arguments.set, methods=named)
         methods = [m for m in plan.methods if m.name != "coarse"]
+        if arguments.methods and not named:
+            methods = []
+        if WITH_SCORES in arguments.methods or not arguments.methods:
+            config = load_config(None, arguments.set)
+            methods.append(BenchMethod(name=WITH_SCORES, reference="uosam", config=config))
         data = declared(shared / "data" / "voc_classes")
         measure(methods, data, arguments.limit, keep)
     except UosamError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -57,8 +58,10 @@ def score_table(rows: dict[str, dict[str, Any]], images: int, methods: Sequence[
 
 
 def gain(numbers: dict[str, Any]) -> str:
-    """Return the gain of a score with its interval, in percent points."""
+    """Return the gain of a score in points, with its interval unless the pictures are too few."""
     low, high = numbers["interval"]
+    if math.isnan(low):
+        return f"{100 * numbers['gain']:+.1f}"
     return f"{100 * numbers['gain']:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
 
 

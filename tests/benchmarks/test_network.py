@@ -107,7 +107,7 @@ def test_rows_fill_the_tables(data: Path, tmp_path: Path, monkeypatch: pytest.Mo
         assert text.startswith("top\n")
         assert text.endswith("bottom\n")
         assert "old" not in text
-        assert "| **uosam** | +0.0 (+0.0 to +0.0) |" in text
+        assert "| **uosam** | +0.0 | +0.0 |" in text, "no interval of two pictures"
         assert "commit 0123456" in text
     text = page.read_text()
     assert "| part | 1 | 37.5 / " in text
@@ -115,3 +115,8 @@ def test_rows_fill_the_tables(data: Path, tmp_path: Path, monkeypatch: pytest.Mo
     page.write_text("nothing")
     with pytest.raises(InputError, match=r"page\.md must hold the lines"):
         network_tables.fill_files(results, 100)
+
+
+def test_gains_have_intervals() -> None:
+    numbers = {"gain": 0.0123, "interval": [-0.01, 0.034]}
+    assert network_tables.gain(numbers) == "+1.2 (-1.0 to +3.4)"

@@ -1,6 +1,6 @@
 """How well a model answers single clicks and boxes, as papers on promptable segmentation report it.
 
-``python -m benchmarks.prompt_quality --model tiny`` works on the six sets of
+``python -m benchmarks.prompt_quality --model tiny`` works on every set of
 ``$UOSAM_SHARED/data/val``, prints a table and appends a row to
 ``benchmarks/results/prompt_quality.jsonl``.
 """

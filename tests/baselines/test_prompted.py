@@ -70,7 +70,7 @@ def test_every_refiner_takes_the_arguments_of_the_pipeline() -> None:
                 names = [n for n in names[2:] if n != "backend"]
                 assert names[0] == "background", name
                 assert others[-1].kind is inspect.Parameter.KEYWORD_ONLY, name
-    assert len(found) == 13
+    assert len(found) == 14
     assert len(found) == len(set(found))
 
 

@@ -192,7 +192,7 @@ def draw_examples(path: Path, most: int, model: str = "tiny", width: int = 300) 
     pen, font = PIL.ImageDraw.Draw(head), PIL.ImageFont.load_default(size=15)
     for column, title in enumerate(titles):
         pen.text((column * (width + 6) + 4, 4), title, fill="black", font=font)
-    PIL.Image.fromarray(np.concatenate([np.asarray(head), *rows])).save(path, quality=85)
+    PIL.Image.fromarray(np.concatenate([np.asarray(head), *rows])).save(path, quality=82)
 
 
 def table(result: dict[str, Any]) -> str:

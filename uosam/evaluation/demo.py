@@ -10,13 +10,13 @@ import numpy as np
 
 from uosam.config import Config, examples_folder
 from uosam.errors import ConfigError, InputError
-from uosam.evaluation.levels import encode_click
 from uosam.io.atomic import write_atomic
 from uosam.io.codecs import read_labels
 from uosam.io.images import read_image
 from uosam.io.pairs import find_pairs
 from uosam.labels import areas
 from uosam.metrics.objects import ObjectScore, object_scores
+from uosam.report.levels import encode_click
 from uosam.report.sheet import Panels, encode_sheet
 from uosam.runs.manifest import MANIFEST, PARTIAL
 from uosam.runs.refine import refine_folder

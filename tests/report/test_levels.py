@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import Scene
 from uosam.backends import BackendOptions
-from uosam.evaluation.levels import encode_click
+from uosam.report.levels import encode_click
 
 
 @pytest.mark.parametrize("name", ["graphcut", "tests.fakes:load", "tiny"])

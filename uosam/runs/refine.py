@@ -33,6 +33,7 @@ from uosam.runs.engine import check_folders, run_folder
 from uosam.runs.manifest import Row, make_header, refuse_other_masks
 from uosam.runs.summary import Run
 from uosam.runs.task import Encoded, Outcome, Task
+from uosam.stages.judging.judge import expected_gains
 from uosam.stages.local_region import final_verdicts
 from uosam.structures import Backend, Refinement, Sample
 
@@ -60,10 +61,11 @@ class RefineTask(Task):
         "refined": "refined",
         "kept": "kept as they were",
         "accepted": "objects redrawn",
+        "expected": "expected gain",
         "rejected": "objects kept",
     }
     statuses: ClassVar[tuple[str, ...]] = ("refined", "kept")
-    reasons: ClassVar[tuple[str, ...]] = ("rejected",)
+    reasons: ClassVar[tuple[str, ...]] = ("expected", "rejected")
     folder: Path
     config: Config
 
@@ -159,6 +161,7 @@ class RefineTask(Task):
             status="kept" if np.array_equal(result.labels, file.labels) else "refined",
             details={
                 "accepted": sum(choice.accepted for choice in last),
+                "expected": expected_gains(last),
                 "rejected": dict(sorted(rejected.items())),
             },
             seconds=result.seconds,

@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+
+from uosam.labels import iou
+from uosam.structures import LabelMap, Mask
 from uosam.training.data.degradation import deform, imitate_coarse, oversized, partial
 
-from uosam.structures import LabelMap, Mask
-
-KINDS = ("imitated", "near", "network")
-"""As USS networks blur them; as supervised networks do; and partial, oversized or misplaced."""
+KINDS = ("imitated", "near", "network", "made")
+"""As USS networks blur them; as supervised networks do; partial, oversized or misplaced; and those
+that a network has made, where there are any."""
 
 _FRAME = 0.45  # share of the frame that belongs to the background of natural pictures
 _LEAST = 0.002  # of the picture, to be an object
 _MOST = 0.85
+_OVERLAP = 0.05  # IoU of a network's object with a region, to stand for it
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -48,6 +51,29 @@ def draw_question(regions: LabelMap, kind: str, generator: np.random.Generator) 
         stride = 32 if kind == "imitated" else 8
         coarse = imitate_coarse(target, generator, noise=noise, stride=stride)
     return Question(coarse=coarse, target=target, background=background)
+
+
+def match_question(coarse: LabelMap, regions: LabelMap) -> Question:
+    """Take a network's own map: what a label stands for is the region that it overlaps best.
+
+    Args:
+        coarse: (H, W) ids of classes, 0 = background.
+        regions: (H, W) of the same picture; the region most frequent on the frame is background.
+    """
+    frame = np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1]])
+    rest = int(np.bincount(frame).argmax())
+    target = np.zeros_like(coarse)
+    for label in np.unique(coarse[coarse > 0]).tolist():
+        mask = coarse == label
+        overlaps = {
+            region: iou(mask, regions == region)
+            for region in np.unique(regions[mask]).tolist()
+            if region != rest
+        }
+        best = max(overlaps, key=lambda region: overlaps[region], default=rest)
+        if overlaps.get(best, 0) > _OVERLAP:
+            target[regions == best] = label
+    return Question(coarse=coarse, target=target, background=0)
 
 
 def _draw_target(

@@ -10,7 +10,7 @@ import PIL.Image
 import pytest
 
 from benchmarks.fit_judge import as_table, as_trees, collect, fit, held_back, join, report
-from benchmarks.judge_masks import KINDS, draw_question
+from benchmarks.judge_masks import KINDS, draw_question, match_question
 from tests.conftest import Scene
 from tests.fakes import FakeBackend
 from uosam.labels import iou
@@ -23,7 +23,7 @@ REGIONS[20:70, 15:60] = 1
 REGIONS[30:80, 75:115] = 2
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KINDS[:3])
 def test_coarse_maps_are_of_the_objects_of_a_picture(kind: str) -> None:
     generator = np.random.default_rng(3)
     agreement = []
@@ -36,6 +36,16 @@ def test_coarse_maps_are_of_the_objects_of_a_picture(kind: str) -> None:
                 agreement.append(iou(question.coarse == label, question.truth(label)))
     mean = float(np.mean(agreement))
     assert {"imitated": 0.4 < mean < 0.9, "near": mean > 0.85, "network": 0.3 < mean < 0.75}[kind]
+
+
+def test_a_networks_object_stands_for_the_region_it_overlaps_best() -> None:
+    coarse = np.zeros_like(REGIONS)
+    coarse[20:50, 20:70] = 12  # on the first region, beside it, and a little on the second
+    coarse[85:95, 5:40] = 3  # on nothing
+    question = match_question(coarse, REGIONS)
+    assert np.array_equal(question.truth(12), REGIONS == 1)
+    assert not question.truth(3).any()
+    assert question.background == 0
 
 
 def test_a_map_without_objects_asks_nothing() -> None:
@@ -85,7 +95,7 @@ def test_trees_answer_as_the_model_they_were_read_from() -> None:
     expected = np.clip(model.predict(evidence[:, columns]), -1, 1)
     assert judge.expected_gain(evidence) == pytest.approx(expected, abs=2e-3)
     lines = report(table, held_back(table, names))
-    assert len(lines) == len(KINDS)
+    assert len(lines) == 3
     # Nothing but the score matters, and it is known: no object is harmed, most chances are taken.
     for line in lines:
         assert "harmed 0.0 %, kept" in line

@@ -170,12 +170,9 @@ class RefineTask(Task):
     def _drawn(self, sample: Sample) -> list[tuple[Path, Callable[..., bytes]]]:
         """Return what is drawn beside the mask: path and function that encodes it."""
         engine = self.config.engine
-        drawn: list[tuple[Path, Callable[..., bytes]]] = []
-        if engine.overlay:
-            drawn.append((Path(engine.overlay) / f"{sample.name}.jpg", encode_overlay))
-        if engine.confidence:
-            drawn.append((Path(engine.confidence) / f"{sample.name}.png", encode_confidence))
-        return drawn
+        overlay = engine.overlay, ".jpg", encode_overlay
+        confidence = engine.confidence, ".png", encode_confidence
+        return [(Path(a, sample.name + b), draw) for a, b, draw in (overlay, confidence) if a]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,9 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uosam.errors import InputError
-from uosam.labels import box, from_logits, signed_distance, to_grid
+from uosam.labels import box
+from uosam.stages.judging.answers import (
+    Answer,
+    answers_by_row,
+    best_answer,
+    between,
+    largest_answer,
+)
 from uosam.stages.redraw import take
-from uosam.structures import LOGIT_SCALE, Backend, Embedding, Floats, Mask, Prompts, Proposals
+from uosam.structures import Backend, Embedding, Floats, Mask, Prompts
 
 KINDS = (
     "again",  # the prompts of the object, decoded again with their own mask
@@ -35,7 +42,6 @@ KINDS = (
 """How an answer came about."""
 
 _WIDER = 1.5  # sides of the wide box, in sides of the object's
-_NEAR = 0.08  # of the object's size: how far from its outline the close answer may change it
 _ROWS = 48  # rows of prompts whose answers are in memory at a time
 
 
@@ -64,16 +70,6 @@ class Candidate:
         for more in self.masks[1:]:
             union |= more
         return union
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class _Answer:
-    """One mask of a row."""
-
-    mask: Mask
-    logits: Floats
-    score: float
-    stability: float
 
 
 def candidates(
@@ -120,37 +116,37 @@ def _ask(
     base = take(prompts, order.tolist())
     assert base.asked is not None
     bounds = np.cumsum([0, *map(len, groups)])
-    found: dict[str, list[_Answer | None]] = {}
+    found: dict[str, list[Answer | None]] = {}
     several = [index for index, group in enumerate(groups) if len(group) > 1]
 
     asks_whole = base.logits is not None and any(kind.startswith("whole") for kind in kinds)
     asks_whole = asks_whole and bool(getattr(backend, "answers_whole", False))
     answers = _faithful_and_whole(base, embedding, backend, asks_whole=asks_whole)
     for prefix, rows in zip(("", "whole_"), answers, strict=False):
-        found[f"{prefix}first"] = [_best(row) for row in rows]
-        found[f"{prefix}large"] = [_largest(row) for row in rows]
+        found[f"{prefix}first"] = [best_answer(row) for row in rows]
+        found[f"{prefix}large"] = [largest_answer(row) for row in rows]
     for kind, asked in _other_ways(base, embedding, kinds).items():
-        rows = _by_row(backend.decode(embedding, asked), len(base))
-        found[kind] = [_best(row) for row in rows]
-    joined: dict[str, list[_Answer | None]] = {}
+        rows = answers_by_row(backend.decode(embedding, asked), len(base))
+        found[kind] = [best_answer(row) for row in rows]
+    joined: dict[str, list[Answer | None]] = {}
     if "joined" in kinds and several and base.logits is not None:
         as_one = _as_one(base, [range(bounds[i], bounds[i + 1]) for i in several])
         answers = _faithful_and_whole(as_one, embedding, backend, asks_whole=asks_whole)
         for kind, rows in zip(("joined", "joined_whole"), answers, strict=False):
-            joined[kind] = [_best(row) for row in rows]
+            joined[kind] = [best_answer(row) for row in rows]
     again = {"again": found["first"]} if "again" in kinds else {}
     if "whole" in kinds and asks_whole:
         again["whole"] = found["whole_first"]
     found.update(_decode_again(base, again, embedding, backend))
-    found.update(_between(base, found["first"], found.get("again", found["first"]), embedding))
+    found.update(between(base, found["first"], found.get("again", found["first"]), embedding))
     for index, group in enumerate(groups):
-        rows = range(bounds[index], bounds[index + 1])
-        areas = [int(np.count_nonzero(base.asked[row])) for row in rows]
+        own = range(bounds[index], bounds[index + 1])
+        areas = [int(np.count_nonzero(base.asked[row])) for row in own]
         options = []
         for kind in KINDS:
             if kind not in kinds:
                 continue
-            parts = [found[kind][row] for row in rows] if kind in found else []
+            parts = [found[kind][row] for row in own] if kind in found else []
             if kind in joined and index in several:
                 parts = [joined[kind][several.index(index)]]
             whole = _unite(kind, [part for part in parts if part is not None], areas)
@@ -161,39 +157,15 @@ def _ask(
 
 def _faithful_and_whole(
     asked: Prompts, embedding: Embedding, backend: Backend, *, asks_whole: bool
-) -> list[list[list[_Answer]]]:
+) -> list[list[list[Answer]]]:
     """Ask with the mask prompt as it is and, in the same batch, for the whole behind it."""
     amount = len(asked)
     if not asks_whole:
-        return [_by_row(backend.decode(embedding, asked), amount)]
+        return [answers_by_row(backend.decode(embedding, asked), amount)]
     both = take(asked, [*range(amount), *range(amount)])
     both = replace(both, whole=np.repeat([False, True], amount))
-    rows = _by_row(backend.decode(embedding, both), 2 * amount)
+    rows = answers_by_row(backend.decode(embedding, both), 2 * amount)
     return [rows[:amount], rows[amount:]]
-
-
-def _best(row: Sequence[_Answer]) -> _Answer | None:
-    return max(row, key=lambda answer: answer.score, default=None)
-
-
-def _largest(row: Sequence[_Answer]) -> _Answer | None:
-    return max(row, key=lambda answer: np.count_nonzero(answer.logits > 0), default=None)
-
-
-def _by_row(answers: Proposals, rows: int) -> list[list[_Answer]]:
-    """Sort masks by the row they answer; empty ones are left out."""
-    sorted_: list[list[_Answer]] = [[] for _ in range(rows)]
-    for index, row in enumerate(answers.row.tolist()):
-        if (answers.logits[index] > 0).any() and answers.masks[index].any():
-            sorted_[row].append(
-                _Answer(
-                    mask=answers.masks[index],
-                    logits=answers.logits[index],
-                    score=float(answers.scores[index]),
-                    stability=float(answers.stability[index]),
-                )
-            )
-    return sorted_
 
 
 def _other_ways(base: Prompts, embedding: Embedding, kinds: Sequence[str]) -> dict[str, Prompts]:
@@ -202,7 +174,7 @@ def _other_ways(base: Prompts, embedding: Embedding, kinds: Sequence[str]) -> di
     rows = len(base)
     height, width = embedding.image_hw
     none = np.zeros((rows, 0, 2), np.float32), np.zeros((rows, 0), np.int8)
-    boxes = np.stack([box(mask) for mask in base.asked])
+    boxes = np.stack([box(np.asarray(mask)) for mask in base.asked])
     asked = {}
     if "box" in kinds:
         asked["box"] = Prompts(
@@ -234,7 +206,9 @@ def _as_one(base: Prompts, groups: Sequence[range]) -> Prompts:
     unions = [base.asked[list(group)].any(axis=0) for group in groups]
     return replace(
         firsts,
-        boxes=None if base.boxes is None else np.stack([box(union) for union in unions]),
+        boxes=None
+        if base.boxes is None
+        else np.stack([box(np.asarray(union)) for union in unions]),
         logits=np.stack([base.logits[list(group)].max(axis=0) for group in groups]),
         asked=np.stack(unions),
     )
@@ -242,10 +216,10 @@ def _as_one(base: Prompts, groups: Sequence[range]) -> Prompts:
 
 def _decode_again(
     base: Prompts,
-    found: dict[str, list[_Answer | None]],
+    found: dict[str, list[Answer | None]],
     embedding: Embedding,
     backend: Backend,
-) -> dict[str, list[_Answer | None]]:
+) -> dict[str, list[Answer | None]]:
     """Prompt every answer with its own mask, that mask's box and the first points, in one batch.
 
     Source: UO-SAM (arXiv 2405.11742, section 3.2, "CR").
@@ -260,8 +234,8 @@ def _decode_again(
     if not rows:
         return {kind: [None] * len(base) for kind in found}
     follow_up = replace(take(base, rows), boxes=np.stack(boxes), logits=np.stack(logits))
-    better = iter(_by_row(backend.decode(embedding, follow_up, multimask=False), len(rows)))
-    result: dict[str, list[_Answer | None]] = {}
+    better = iter(answers_by_row(backend.decode(embedding, follow_up, multimask=False), len(rows)))
+    result: dict[str, list[Answer | None]] = {}
     for kind, answers in found.items():
         result[kind] = []
         for answer in answers:
@@ -270,41 +244,7 @@ def _decode_again(
     return result
 
 
-def _between(
-    base: Prompts,
-    first: Sequence[_Answer | None],
-    again: Sequence[_Answer | None],
-    embedding: Embedding,
-) -> dict[str, list[_Answer | None]]:
-    """Make the answers that lie between the coarse shape and the redraw."""
-    assert base.asked is not None
-    close: list[_Answer | None] = []
-    blend: list[_Answer | None] = []
-    for row, (one, two) in enumerate(zip(first, again, strict=True)):
-        if one is None or two is None:
-            close.append(None)
-            blend.append(None)
-            continue
-        share = to_grid(base.asked[row], embedding, scale=LOGIT_SCALE)
-        coarse = share > 0.5 if (share > 0.5).any() else share >= share.max()
-        reach = max(1.0, _NEAR * float(np.sqrt(np.count_nonzero(coarse))))
-        limit = signed_distance(coarse) / reach
-        # Beyond the reach the coarse shape holds; nearer, the redraw.
-        near = np.where(np.abs(limit) < 1, two.logits, np.where(limit > 0, 1, -1) * 4.0)
-        mean = (_sigmoid(one.logits) + _sigmoid(two.logits) + np.clip(limit / 2 + 0.5, 0, 1)) / 3
-        odds = np.log(np.clip(mean, 1e-4, 1 - 1e-4) / np.clip(1 - mean, 1e-4, 1))
-        for answers, logits in ((close, near), (blend, odds)):
-            field = np.asarray(logits, np.float32)
-            mask = from_logits(field, embedding) > 0
-            answers.append(replace(two, mask=mask, logits=field) if mask.any() else None)
-    return {"close": close, "blend": blend}
-
-
-def _sigmoid(logits: Floats) -> Floats:
-    return np.asarray(1 / (1 + np.exp(-np.clip(logits, -30, 30))), np.float32)
-
-
-def _unite(kind: str, parts: Sequence[_Answer], areas: Sequence[int]) -> Candidate | None:
+def _unite(kind: str, parts: Sequence[Answer], areas: Sequence[int]) -> Candidate | None:
     """Join the answers about the parts of one object: union, maximum of logits, scores by area."""
     if not parts:
         return None

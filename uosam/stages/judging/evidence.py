@@ -87,7 +87,7 @@ def lay_ground(
     """Measure what all objects of a picture share."""
     rows, cols = (max(1, round(side * LOGIT_SCALE)) for side in embedding.extent)
     small = cv2.resize(image, (cols, rows), interpolation=cv2.INTER_AREA)
-    gradient = colour_gradient(small)
+    gradient = colour_gradient(np.asarray(small, np.uint8))
     labels = cv2.resize(coarse, (cols, rows), interpolation=cv2.INTER_NEAREST)
     cells = max(1, round(embedding.extent[0])), max(1, round(embedding.extent[1]))
     features = embedding.features[:, : cells[0], : cells[1]].reshape(len(embedding.features), -1)
@@ -233,7 +233,8 @@ def _detail(mask: NDArray[np.bool_]) -> float:
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
     shape = np.pad(mask.astype(np.uint8), 9, mode="edge")
     smooth = cv2.morphologyEx(cv2.morphologyEx(shape, cv2.MORPH_OPEN, disc), cv2.MORPH_CLOSE, disc)
-    return float(np.count_nonzero(smooth != shape) / max(1, np.count_nonzero(_outline(mask))))
+    changed = int(np.count_nonzero(smooth != shape))
+    return changed / max(1, int(np.count_nonzero(_outline(mask))))
 
 
 def _edge(mask: NDArray[np.bool_], gradient: Floats) -> float:

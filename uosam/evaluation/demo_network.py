@@ -74,7 +74,7 @@ def run_network_demo(
     words = read_vocabulary(str(options.coarse.settings["vocabulary"]))
     result = run_all(photos, out, options, target=target, show=show)
     found: dict[str, int] = {}
-    panels = []
+    panels: list[Panels] = []
     for sample in find_pictures(photos)[0]:
         if sample.name in result.failures or sample.image is None:
             continue

@@ -16,7 +16,7 @@ from uosam.backends.imagenet import weights
 from uosam.cli import build_app
 from uosam.config import examples_folder
 from uosam.errors import InputError
-from uosam.evaluation.demo_network import load_demo, run_network_demo
+from uosam.evaluation.demo import load_demo, run_network_demo
 from uosam.io.codecs import read_labels
 from uosam.report.sheet import COLUMN, TITLES
 

@@ -83,7 +83,7 @@ def _run_network(
         Exit: with status 1 if a picture failed.
     """
     from uosam.cli.progress import show_progress
-    from uosam.evaluation.demo_network import load_demo, run_network_demo
+    from uosam.evaluation.demo import load_demo, run_network_demo
     from uosam.evaluation.report import to_plain
     from uosam.runs.summary import describe
 

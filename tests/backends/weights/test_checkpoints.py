@@ -345,4 +345,8 @@ def test_weights_of_the_package_are_not_in_the_cache(monkeypatch):
 
 def test_the_tiny_model_is_recognised(meta, tmp_path):
     with pytest.raises(BackendError, match="looks like tiny"):
-        load_weights(meta, {"image_encoder.stages.0.0.0.weight": torch.ones(1)}, tmp_path, "vit_b")
+        load_weights(
+            meta, {"image_encoder.backbone.stem.0.weight": torch.ones(1)}, tmp_path, "vit_b"
+        )
+    with pytest.raises(BackendError, match=r"tiny of uosam 0\.1"):
+        load_weights(meta, {"image_encoder.stages.0.0.0.weight": torch.ones(1)}, tmp_path, "tiny")

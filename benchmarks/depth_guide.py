@@ -3,8 +3,8 @@
 ``python -m benchmarks.depth_guide`` refines the five example pictures and five pictures of each of
 six development sets, with synthetic depth made from their ground truth: an upper bound. Then it
 counts proposals on real depth (``$UOSAM_SHARED/data/rgbd``), for which there is no truth. It prints
-two tables, appends a row to ``benchmarks/results/depth_guide.jsonl`` and, with ``--picture``, draws
-the examples for the docs.
+two tables, appends a row to ``benchmarks/results/depth_guide.jsonl`` and, with ``--picture N``,
+draws examples for the docs.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ def pictures(per_set: int) -> Iterator[tuple[Picture, int | None]]:
 
 def refine_all(
     picture: Picture, background: int | None, guide: Guide, backend: Backend, config: Config
-) -> dict[str, LabelMap]:
-    """Return the labels of every arm; what they share, local stage and questions, is done once."""
+) -> tuple[dict[str, LabelMap], dict[str, Masks]]:
+    """Return the labels and proposals of every arm; what they share is done once."""
     options = config.refine
     alone = replace(options, global_region=replace(options.global_region, grid=0))
     local = refine(picture.image, picture.coarse, backend, alone, background=background).ids
@@ -87,12 +87,12 @@ def refine_all(
     }
     for one in searches.values():
         one.ask(points)
-    maps = {"coarse": picture.coarse, "no vote": local}
+    maps, found = {"coarse": picture.coarse, "no vote": local}, {}
     for arm in ("photo", "guide", "both"):
         chosen = [one for name, one in searches.items() if arm in (name, "both")]
-        masks, _ = best_of(chosen, voting.max_overlap)
-        maps[arm] = vote(local, masks, voting, background)
-    return maps
+        found[arm], _ = best_of(chosen, voting.max_overlap)
+        maps[arm] = vote(local, found[arm], voting, background)
+    return maps, found
 
 
 def upper_bound(model: str, mode: str, per_set: int) -> dict[str, Any]:
@@ -107,7 +107,8 @@ def upper_bound(model: str, mode: str, per_set: int) -> dict[str, Any]:
     amount = 0
     for number, (picture, background) in enumerate(pictures(per_set)):
         guide = make_guide(synthetic_depth(picture.target, seed=number), drawing)
-        for arm, labels in refine_all(picture, background, guide, backend, config).items():
+        maps, _ = refine_all(picture, background, guide, backend, config)
+        for arm, labels in maps.items():
             found = object_scores(labels, picture.target, background=background)
             scores[arm] += [(one.iou, one.boundary_iou) for one in found]
         amount += 1
@@ -169,22 +170,18 @@ def draw_masks(image: Image, masks: Masks) -> Image:
     return np.asarray(drawn.round(), np.uint8)
 
 
-def draw_examples(path: Path, model: str = "tiny", width: int = 300) -> None:
+def draw_examples(path: Path, most: int, model: str = "tiny", width: int = 300) -> None:
     """Draw photo, rendering, proposals of both, and the votes of both, a row an example."""
     config, drawing = config_of(model, "inverse")
-    backend, options = load_backend(config.backend), config.refine.global_region
+    backend = load_backend(config.backend)
     titles = ("photograph", "synthetic depth", "proposals: photo", "proposals: depth")
     titles += ("coarse mask", "vote: photo", "vote: depth")
     rows = []
-    for number, picture in enumerate(examples()):
+    for number, picture in enumerate(examples()[:most]):
         guide = make_guide(synthetic_depth(picture.target, seed=number), drawing)
-        maps = refine_all(picture, 0, guide, backend, config)
-        found = [
-            propose(grid_points(picture.coarse.shape, GRID), backend.embed(view), backend, options)
-            for view in (picture.image, guide.image)
-        ]
+        maps, found = refine_all(picture, 0, guide, backend, config)
         panels = [picture.image, guide.image]
-        panels += [draw_masks(picture.image, masks) for masks, _ in found]
+        panels += [draw_masks(picture.image, found[arm]) for arm in ("photo", "guide")]
         panels += [draw_labels(picture.image, maps[arm]) for arm in ("coarse", "photo", "guide")]
         height = round(width * picture.image.shape[0] / picture.image.shape[1])
         small = [cv2.resize(p, (width, height), interpolation=cv2.INTER_AREA) for p in panels]
@@ -195,7 +192,7 @@ def draw_examples(path: Path, model: str = "tiny", width: int = 300) -> None:
     pen, font = PIL.ImageDraw.Draw(head), PIL.ImageFont.load_default(size=15)
     for column, title in enumerate(titles):
         pen.text((column * (width + 6) + 4, 4), title, fill="black", font=font)
-    PIL.Image.fromarray(np.concatenate([np.asarray(head), *rows])).save(path, quality=85)
+    PIL.Image.fromarray(np.concatenate([np.asarray(head), *rows])).save(path, quality=82)
 
 
 def table(result: dict[str, Any]) -> str:
@@ -217,10 +214,10 @@ def main() -> None:
     parser.add_argument("--mode", default="inverse", help="how depth is drawn")
     parser.add_argument("--per-set", type=int, default=5, help="pictures of each set")
     parser.add_argument("--dry-run", action="store_true", help="print, store nothing")
-    parser.add_argument("--picture", action="store_true", help="draw the examples, measure nothing")
+    parser.add_argument("--picture", type=int, metavar="N", help="draw N examples, measure nothing")
     asked = parser.parse_args()
     if asked.picture:
-        draw_examples(PICTURE)
+        draw_examples(PICTURE, asked.picture)
         return
     try:
         for model in asked.models:

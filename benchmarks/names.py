@@ -18,8 +18,10 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,7 @@ from benchmarks.accuracy import data
 from benchmarks.speed import facts, store
 from uosam.backends import load_backend
 from uosam.backends.text.models import TextOptions, load_image_text
-from uosam.config import load_config
+from uosam.config import Config, load_config
 from uosam.datasets.class_names import synset_names
 from uosam.datasets.vocabulary import read_vocabulary
 from uosam.errors import UosamError
@@ -46,7 +48,7 @@ from uosam.regions.views import embed_regions
 from uosam.runs.naming.apply import apply_names
 from uosam.runs.naming.parts import NameOptions
 from uosam.runs.naming.vote import Words, ask_for, name_folder
-from uosam.structures import Floats, Image, ImageText, LabelMap
+from uosam.structures import Backend, Floats, Image, ImageText, LabelMap, Sample
 
 RESULTS = Path(__file__).parent / "results" / "names.jsonl"
 SETS = (("voc_classes", ("coarse", "coarse_network")), ("val/objects_voc", ("coarse",)))
@@ -92,41 +94,70 @@ def name_in_every_view(
     return found
 
 
-def look(model: ImageText, words: Words, ids: dict[str, int]) -> Iterator[Found]:
-    """Yield every region of every source, with its names."""
-    config = load_config()
-    backend = load_backend(config.backend)
-    for folder, sources in SETS:
-        place = data(folder)
-        for sample in find_pairs(place / "images", place / "gt").samples:
-            assert sample.image is not None
-            assert sample.coarse is not None
-            image = read_image(sample.image)
-            target = read_with(sample.coarse, LabelOptions()).labels
-            maps = {"truth": target}
-            for source in sources:
-                mask = place / source / f"{sample.name}.png"
-                coarse = read_with(mask, LabelOptions(ignore="none")).labels
-                maps[source] = coarse
-                refined = refine(image, coarse, backend, config.refine, background=0)
-                maps[source.replace("coarse", "refined")] = refined.labels
-            for source, labels in maps.items():
-                regions = find_regions(labels, sample.name, background=0)
-                truths = [right_class(region, target) for region in regions]
-                regions = [r for r, t in zip(regions, truths, strict=True) if t is not None]
-                if not regions:
-                    continue
-                named = name_in_every_view(model, words, image, regions)
-                for region, names in zip(regions, named, strict=True):
-                    truth = right_class(region, target)
-                    assert truth is not None
-                    yield Found(
-                        source=source,
-                        picture=f"{folder}/{sample.name}",
-                        part=(region.label, region.component),
-                        truth=truth,
-                        names={view: ids[words.names[index]] for view, index in names.items()},
-                    )
+@dataclass(eq=False)
+class Looker:
+    """What a process needs to name the regions of pictures; loaded when it is first asked."""
+
+    @cached_property
+    def model(self) -> ImageText:
+        """The ImageNet model."""
+        return load_image_text(TextOptions(device="cpu"), tuple(synset_names()))
+
+    @cached_property
+    def words(self) -> Words:
+        """The names of VOC."""
+        return ask_for(read_vocabulary("voc"), self.model)
+
+    @cached_property
+    def backend(self) -> Backend:
+        """The segmenter that refines."""
+        return load_backend(self.config.backend)
+
+    @cached_property
+    def config(self) -> Config:
+        """The settings of refining: the defaults."""
+        return load_config()
+
+    def look(self, folder: str, sources: tuple[str, ...], sample: Sample) -> list[Found]:
+        """Return every region of every source of a picture, with its names."""
+        assert sample.image is not None
+        assert sample.coarse is not None
+        image = read_image(sample.image)
+        target = read_with(sample.coarse, LabelOptions()).labels
+        maps = {"truth": target}
+        for source in sources:
+            mask = data(folder) / source / f"{sample.name}.png"
+            coarse = read_with(mask, LabelOptions(ignore="none")).labels
+            maps[source] = coarse
+            refined = refine(image, coarse, self.backend, self.config.refine, background=0)
+            maps[source.replace("coarse", "refined")] = refined.ids
+        ids = {name: number for number, name in enumerate(read_vocabulary("voc").names, start=1)}
+        found = []
+        for source, labels in maps.items():
+            regions = find_regions(labels, sample.name, background=0)
+            truths = [right_class(region, target) for region in regions]
+            able = [(r, t) for r, t in zip(regions, truths, strict=True) if t is not None]
+            if not able:
+                continue
+            named = name_in_every_view(self.model, self.words, image, [r for r, _ in able])
+            found += [
+                Found(
+                    source=source,
+                    picture=f"{folder}/{sample.name}",
+                    part=(region.label, region.component),
+                    truth=truth,
+                    names={view: ids[self.words.names[index]] for view, index in names.items()},
+                )
+                for (region, truth), names in zip(able, named, strict=True)
+            ]
+        return found
+
+
+_looker = Looker()
+
+
+def _look(task: tuple[str, tuple[str, ...], Sample]) -> list[Found]:
+    return _looker.look(*task)
 
 
 def score(found: list[Found], lacking: set[int]) -> dict[str, Any]:
@@ -171,18 +202,25 @@ def _same_objects(by_source: dict[str, list[Found]], lacking: set[int]) -> dict[
     return scores
 
 
-def accuracy() -> dict[str, Any]:
-    """Name the regions of both sets."""
+def accuracy(limit: int | None, workers: int) -> dict[str, Any]:
+    """Name the regions of both sets, or of as many pictures of each as ``limit`` says."""
+    tasks = []
+    for folder, sources in SETS:
+        samples = find_pairs(data(folder) / "images", data(folder) / "gt").samples
+        tasks += [(folder, sources, sample) for sample in samples[:limit]]
+    found: list[Found] = []
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        for number, some in enumerate(pool.map(_look, tasks), start=1):
+            found += some
+            if number % 20 == 0:
+                print(number, "of", len(tasks), "pictures", file=sys.stderr)
     vocabulary = read_vocabulary("voc")
-    model = load_image_text(TextOptions(device="cpu"), tuple(synset_names()))
-    words = ask_for(vocabulary, model)
-    ids = {name: number for number, name in enumerate(vocabulary.names, start=1)}
-    found = []
-    for number, one in enumerate(look(model, words, ids)):
-        found.append(one)
-        if number % 200 == 199:
-            print(number + 1, "regions", file=sys.stderr)
-    return score(found, {ids[name] for name in words.lacking})
+    lacking = {
+        number
+        for number, name in enumerate(vocabulary.names, start=1)
+        if name in vocabulary.without_synsets
+    }
+    return {"pictures": len(tasks), **score(found, lacking)}
 
 
 def speed(workers: int) -> dict[str, Any]:
@@ -278,13 +316,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--speed", action="store_true", help="time 1,000 regions instead")
     parser.add_argument("--clusters", action="store_true", help="name and score clusters instead")
-    parser.add_argument("--workers", type=int, default=2, help="processes, with --speed")
+    parser.add_argument("--workers", type=int, default=2, help="processes")
+    parser.add_argument("--limit", type=int, help="pictures of each set")
     arguments = parser.parse_args()
     try:
         part = "speed" if arguments.speed else "clusters" if arguments.clusters else "accuracy"
-        numbers = {"speed": lambda: speed(arguments.workers), "clusters": clusters}.get(
-            part, accuracy
-        )()
+        numbers = {
+            "speed": lambda: speed(arguments.workers),
+            "clusters": clusters,
+            "accuracy": lambda: accuracy(arguments.limit, arguments.workers),
+        }[part]()
     except UosamError as error:
         sys.exit(f"error: {error}")
     store(RESULTS, {"part": part, **numbers, **facts()})

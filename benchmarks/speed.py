@@ -22,6 +22,7 @@ import numpy as np
 import scipy
 
 import uosam
+from benchmarks.speed_depth import depth
 from benchmarks.speed_evaluation import evaluation
 from benchmarks.speed_everything import everything
 from benchmarks.speed_pipeline import ALL, pipeline
@@ -65,6 +66,7 @@ PARTS: dict[str, Callable[..., dict[str, Any]]] = {
     "evaluation": evaluation,
     "pipeline": pipeline,
     "everything": everything,
+    "depth": depth,
 }
 """What can be measured; each part returns a row's numbers."""
 

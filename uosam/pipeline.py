@@ -10,7 +10,8 @@ from time import perf_counter
 import numpy as np
 
 from uosam.labels import areas, check_label_map, check_probabilities
-from uosam.stages.global_region import GlobalRegionOptions, check_guide, refine_global
+from uosam.stages.global_region import GlobalRegionOptions, refine_global
+from uosam.stages.guide import check_guide
 from uosam.stages.local_region import LocalRegionOptions, refine_local
 from uosam.stages.prompts import PromptOptions, make_prompts
 from uosam.structures import (

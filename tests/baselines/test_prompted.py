@@ -12,6 +12,7 @@ import pytest
 from uosam.baselines.paper import refine_paper
 from uosam.baselines.proposal_vote import refine_proposal_vote
 from uosam.baselines.pseudo_label_merge import merge_segments, refine_pseudo_label_merge
+from uosam.baselines.sad import refine_sad
 from uosam.baselines.samrefiner import refine_samrefiner
 from uosam.baselines.trident import refine_trident
 
@@ -27,6 +28,7 @@ from uosam.structures import IGNORE, LOGIT_SCALE, Embedding, Prompts, Proposals
 
 REFINERS = (
     refine_proposal_vote,
+    refine_sad,
     refine_pseudo_label_merge,
     refine_samrefiner,
     refine_trident,
@@ -68,7 +70,7 @@ def test_every_refiner_takes_the_arguments_of_the_pipeline() -> None:
                 names = [n for n in names[2:] if n != "backend"]
                 assert names[0] == "background", name
                 assert others[-1].kind is inspect.Parameter.KEYWORD_ONLY, name
-    assert len(found) == 11
+    assert len(found) == 14
     assert len(found) == len(set(found))
 
 

@@ -57,6 +57,7 @@ def test_the_packaged_examples_are_refined_scored_and_drawn(
         refined = read_labels(out / "masks" / f"{name}.png")
         assert refined.spec.codec == "luss"
     assert "mean" in text
+    assert (out / "levels.png").is_file()
     with PIL.Image.open(out / "demo.png") as sheet:
         assert sheet.width > len(TITLES) * COLUMN
 

@@ -11,12 +11,17 @@ from tests.conftest import Scene
 from uosam.backends.graphcut.backend import GraphCut
 from uosam.errors import ConfigError, InputError
 from uosam.pipeline import refine
-from uosam.stages.global_region import GlobalRegionOptions, propose
+from uosam.stages.global_region import (
+    GlobalRegionOptions,
+    is_pure,
+    propose,
+    refine_global,
+)
 from uosam.stages.levels import ask_levels, granularity_level
 from uosam.stages.local_region import LocalRegionOptions
 from uosam.stages.prompts import PromptOptions, make_prompts
 from uosam.stages.proposals import grid_points, point_prompts
-from uosam.structures import Embedding, Prompts, Proposals
+from uosam.structures import IGNORE, Embedding, Prompts, Proposals
 
 
 class Listening(GraphCut):
@@ -87,3 +92,52 @@ def test_prompts_and_proposals_hold_their_levels_together(scene: Scene) -> None:
     assert found.level.tolist() == [0] * len(found)
     with pytest.raises(InputError, match=r"Proposals\.level must be \(\d+,\), got \(1,\)"):
         replace(found, level=np.ones(1, np.int8))
+
+
+class Nested(GraphCut):
+    """Answers every click with the whole picture, its left half, and the pixel: levels 1 to 3."""
+
+    def decode(self, embedding: Embedding, prompts: Prompts, **limits: object) -> Proposals:
+        found = super().decode(embedding, prompts, **limits)  # type: ignore[arg-type]
+        height, width = embedding.image_hw
+        rows, cols = embedding.logits_hw
+        masks = np.zeros((len(found), height, width), bool)
+        logits = np.full((len(found), rows, cols), -9, np.float32)
+        for index, (level, row) in enumerate(zip(found.level, found.row, strict=True)):
+            x, y = prompts.points[row, 0].astype(int)
+            wide = {1: slice(None), 2: slice(0, width // 2), 3: slice(x, x + 1)}[int(level)]
+            high = slice(y, y + 1) if level == 3 else slice(None)
+            masks[index, high, wide] = True
+            logits[index].flat[row * 3 + int(level)] = 9
+        return replace(found, masks=masks, logits=logits)
+
+
+def test_of_the_levels_of_a_click_the_coarsest_pure_one_votes(scene: Scene) -> None:
+    backend = Nested()
+    labels = np.zeros((64, 96), np.int32)
+    labels[:, 48:] = 1
+    labels[:4, :4] = 1
+    common = GlobalRegionOptions(
+        grid=2, levels=(1, 2, 3), min_score=0, min_stability=0, min_area=0, protect=False
+    )
+    embedding = backend.embed(scene.image)
+    voted = refine_global(labels, embedding, backend, replace(common, coarsest=True))
+    # The whole is half and half, the left half is pure: it takes back the corner.
+    assert (voted[:, :48] == 0).all()
+    assert (voted[:, 48:] == 1).all()
+    purer = replace(common, coarsest=True, min_purity=0.999)
+    assert np.array_equal(refine_global(labels, embedding, backend, purer), labels)
+
+
+def test_pure_is_one_label_of_what_is_known() -> None:
+    labels = np.array([[0, 0, 0, 1, IGNORE]], np.int32)
+    options = GlobalRegionOptions()
+    assert is_pure(np.ones((1, 5), bool), labels, options)
+    assert not is_pure(np.ones((1, 5), bool), labels, replace(options, min_purity=0.8))
+    assert not is_pure(labels == IGNORE, labels, options)
+    assert not is_pure(np.zeros((1, 5), bool), labels, options)
+
+
+def test_the_coarsest_needs_a_choice() -> None:
+    with pytest.raises(ConfigError, match=r"coarsest needs levels to choose from, got \[3\]"):
+        GlobalRegionOptions(coarsest=True, levels=(3,))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
 from tests.conftest import Scene
 from tests.fakes import FakeBackend
 from uosam.errors import ConfigError, InputError
-from uosam.stages.mask_prompts import distance_mask, soft_mask
+from uosam.stages.mask_prompts import distance_mask, score_margin, soft_mask
 from uosam.stages.prompts import (
     PromptOptions,
     cluster,
@@ -158,17 +159,44 @@ def test_soft_masks_are_bounded_log_odds(scene: Scene, embedding: Embedding) -> 
     assert np.abs(half).max() < 1e-5
 
 
-def test_class_scores_soften_the_mask_prompt(scene: Scene, embedding: Embedding) -> None:
-    scores = np.full((3, 8, 12), 0.2, np.float32)
-    scores[1] = 0.6
-    hard = make_prompts(scene.coarse, embedding, PromptOptions(mask_strength=8.0, mask_reach=0.0))
-    soft = make_prompts(scene.coarse, embedding, PromptOptions(mask_strength=8.0), scores=scores)
+def test_a_margin_is_against_the_best_other_class() -> None:
+    scores = np.array([0.4, 0.35, 0.25], np.float32).reshape(3, 1, 1)
+    margins = [score_margin(scores, label, (2, 2)) for label in range(3)]
+    for margin, odds in zip(margins, (0.4 / 0.35, 0.35 / 0.4, 0.25 / 0.4), strict=True):
+        np.testing.assert_allclose(margin, np.full((2, 2), np.log(odds)), rtol=1e-5)
+    assert scores.ravel().tolist() == pytest.approx([0.4, 0.35, 0.25]), "the scores stay"
+
+
+@pytest.mark.parametrize("power", [0.25, 1.0, 4.0])
+@pytest.mark.parametrize("reach", [0.0, 0.0625])
+def test_scores_shape_the_prompt_however_sure_they_are(
+    scene: Scene, embedding: Embedding, power: float, reach: float
+) -> None:
+    """Half of the prompt is the shape's; the other half is as strong, however sure."""
+    options = PromptOptions(mask_strength=8.0, mask_reach=reach)
+    shares = np.stack([cv2.GaussianBlur((scene.coarse == k) * 1.0, (0, 0), 4) for k in range(3)])
+    scores = (shares + 0.01) ** power
+    scores = (scores / scores.sum(0)).astype(np.float32)
+    hard = make_prompts(scene.coarse, embedding, options)
+    soft = make_prompts(scene.coarse, embedding, options, scores=scores)
     assert hard.logits is not None
     assert soft.logits is not None
-    row = soft.labels.tolist().index(1)
-    middle = np.median(soft.logits[row])
-    assert middle == pytest.approx(np.log(0.6 / 0.4), abs=0.02)
-    assert np.abs(hard.logits[row]).max() == pytest.approx(8, abs=1e-3)
+    for shape, both in zip(hard.logits, soft.logits, strict=True):
+        assert np.abs(both).max() <= 8 + 1e-3
+        assert np.corrcoef(shape.ravel(), both.ravel())[0, 1] > 0.9
+        assert np.abs(both).mean() == pytest.approx(np.abs(shape).mean(), rel=0.2)
+        assert not np.allclose(both, shape, atol=0.5)
+
+
+def test_scores_that_tell_nothing_leave_half_of_the_shape(
+    scene: Scene, embedding: Embedding
+) -> None:
+    flat = np.full((3, 8, 12), 1 / 3, np.float32)
+    hard = make_prompts(scene.coarse, embedding, PromptOptions())
+    soft = make_prompts(scene.coarse, embedding, PromptOptions(), scores=flat)
+    one = make_prompts(scene.coarse, embedding, PromptOptions(), scores=flat[:1])
+    np.testing.assert_allclose(soft.logits, hard.logits / 2, atol=1e-4)
+    np.testing.assert_array_equal(one.logits, hard.logits)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from uosam.api.pictures import to_array
 from uosam.errors import InputError
 from uosam.io.codecs import Choice, LabelFile, decode_stored, store_ids
-from uosam.io.stored import Stored, read_stored
+from uosam.io.stored import Stored, is_soft, read_stored
 from uosam.structures import LabelMap
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ def to_labels(
         stored = _from_pillow(mask) if isinstance(mask, PIL.Image.Image) else _from_array(mask)
     if ignore == "default" and stored.codec in ("index8", "palette") and is_binary(stored.array):
         ignore = None
-    if stored.codec == "npy" and stored.array.dtype.kind == "f" and not _is_whole(stored.array):
-        return _from_soft(name, stored, background)
+    if stored.codec == "npy" and stored.array.dtype.kind == "f":
+        _check_whole(name, stored.array)
     return decode_stored(name, stored, codec, background=background, ignore=ignore)
 
 
@@ -115,6 +115,8 @@ def _from_array(mask: Any) -> Stored:
         return Stored(array=array, codec="luss")
     if array.ndim == 3 and 1 in array.shape:
         array = array.squeeze(array.shape.index(1))
+    if is_soft(array):
+        return Stored(array=array, codec="soft")
     if array.ndim == 3 and array.dtype.kind == "f":
         return Stored(array=array, codec="scores")
     if array.ndim != 2:
@@ -128,23 +130,14 @@ def _from_array(mask: Any) -> Stored:
     return Stored(array=array, codec=codec)
 
 
-def _is_whole(array: NDArray[Any]) -> bool:
-    return bool(np.isfinite(array).all() and (array == np.round(array)).all())
-
-
-def _from_soft(name: str, stored: Stored, background: Choice) -> LabelFile:
-    """Cut a soft mask at one half, and keep its values as scores of background and object.
+def _check_whole(name: str, array: NDArray[Any]) -> None:
+    """Refuse floats that are neither ids nor one soft mask.
 
     Raises:
-        InputError: the values are not in [0, 1].
+        InputError: there are fractions, outside of [0, 1] or beside values outside of it.
     """
-    low, high = float(stored.array.min()), float(stored.array.max())
-    if not (low >= 0 and high <= 1):
+    if not (np.isfinite(array).all() and (array == np.round(array)).all()):
         raise InputError(
-            f"{name}: floats (H, W) must be whole ids or one soft mask in [0, 1], got {low:g} to "
-            f"{high:g}; apply a sigmoid to logits"
+            f"{name}: floats (H, W) must be whole ids or one soft mask in [0, 1], got "
+            f"{array.min():g} to {array.max():g}; apply a sigmoid to logits"
         )
-    soft = stored.array.astype(np.float32)
-    hard = Stored(array=(soft > 0.5).astype(stored.array.dtype), codec="npy", key=stored.key)
-    file = decode_stored(name, hard, background=background, ignore=None)
-    return replace(file, scores=np.stack([1 - soft, soft]))

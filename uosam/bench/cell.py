@@ -26,14 +26,16 @@ from uosam.bench.set import BenchSet
 from uosam.bench.stored_cell import Cell, read_cell
 from uosam.config import EngineOptions
 from uosam.errors import InputError
+from uosam.geometry.render import make_guide
 from uosam.io.atomic import write_atomic
 from uosam.io.codecs import LabelOptions, read_with
+from uosam.io.depth import find_depth, read_depth
 from uosam.io.images import read_image
 from uosam.labels import check_label_map
 from uosam.metrics.boundary import boundary_width
 from uosam.metrics.counts import PairCounts, Widths, collect, count_pairs, prepare_target
 from uosam.pipeline import RefineOptions, refine
-from uosam.structures import Backend, Image, LabelMap, Sample
+from uosam.structures import Backend, Guide, Image, LabelMap, Sample
 
 BOUNDARY_RATIO = 0.02
 """Depth of boundaries as a part of the picture's diagonal (Cheng et al., CVPR 2021)."""
@@ -62,8 +64,8 @@ class CellJob:
 
 def build_method(
     method: BenchMethod, data: BenchSet, seed: int | None, backend: Backend | None
-) -> Callable[[Image, LabelMap], LabelMap]:
-    """Return a method as a function of picture and coarse map.
+) -> Callable[[Image, LabelMap, Guide | None], LabelMap]:
+    """Return a method as a function of picture, coarse map and the guide of a set with depth.
 
     Raises:
         ConfigError: the function is not there.
@@ -77,8 +79,9 @@ def build_method(
     if method.takes("seed"):
         arguments["seed"] = seed
 
-    def run(image: Image, coarse: LabelMap) -> LabelMap:
-        labels: LabelMap = function(image, coarse, **arguments)
+    def run(image: Image, coarse: LabelMap, guide: Guide | None = None) -> LabelMap:
+        more = {"guide": guide} if method.takes("guide") else {}
+        labels: LabelMap = function(image, coarse, **arguments, **more)
         check_label_map(labels, (image.shape[0], image.shape[1]))
         return labels
 
@@ -101,6 +104,20 @@ def read_sample(sample: Sample, data: BenchSet) -> tuple[Image, LabelMap, LabelM
     for labels in (coarse, target):
         check_label_map(labels, (image.shape[0], image.shape[1]))
     return image, coarse, target
+
+
+def read_guide(sample: Sample, data: BenchSet, method: BenchMethod) -> Guide | None:
+    """Read the depth of a picture and draw it, for a method that takes a guide.
+
+    Raises:
+        InputError: the set has depth, but not of this picture, or it is unusable.
+    """
+    if data.depth is None or not method.takes("guide"):
+        return None
+    path, options = find_depth(data.depth, sample.name), method.config.depth
+    if path is None:
+        raise InputError(f"{data.depth}: expected depth of the name {sample.name}, found none")
+    return make_guide(read_depth(path, options.encoding, resize=options.resize), options)
 
 
 def run_cell(job: CellJob, *, isolated: bool = True) -> Cell:
@@ -175,12 +192,13 @@ def _fill(job: CellJob) -> None:
     maps: dict[str, LabelMap] = {}
     for sample in job.samples:
         image, coarse, target = read_sample(sample, job.data)
+        guide = read_guide(sample, job.data, job.method)
         if not seconds:
-            method(image, coarse)
+            method(image, coarse, guide)
             if backend is not None and _keeps_embeddings(config.engine, backend):
                 remember(backend, config.backend, cache)
         start, balance = time.perf_counter(), cache.balance
-        labels = method(image, coarse)
+        labels = method(image, coarse, guide)
         # Which cell encodes a picture and which remembers it must not show in the table.
         seconds.append(time.perf_counter() - start + cache.balance - balance)
         height, width = target.shape
@@ -243,6 +261,11 @@ def refine_uosam(
     *,
     options: RefineOptions,
     background: int | None = 0,
+    guide: Guide | None = None,
 ) -> LabelMap:
-    """Return the labels of ``pipeline.refine``; arguments as there."""
-    return refine(image, coarse, backend, options, background=background).labels
+    """Return the labels of ``pipeline.refine``; arguments as there.
+
+    A method whose settings leave the global stage out does not look at the guide of a set.
+    """
+    looked_at = guide if options.global_region.grid else None
+    return refine(image, coarse, backend, options, background=background, guide=looked_at).ids

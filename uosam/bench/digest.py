@@ -15,6 +15,7 @@ from uosam.backends import BACKENDS
 from uosam.bench.plan import METHODS, BenchMethod
 from uosam.bench.set import BenchSet
 from uosam.config import config_folder
+from uosam.io.depth import find_depth
 from uosam.runs.manifest import file_digest, make_header
 from uosam.structures import Sample
 
@@ -34,7 +35,8 @@ def cell_key(method: BenchMethod, data: BenchSet, inputs: str, seed: int | None)
         seed: given to the method, or None if it draws nothing.
     """
     header = make_header(method.config) if method.takes("backend") else {}
-    kept = ("backend.",) if not method.takes("options") else ("",)
+    kept: tuple[str, ...] = ("",) if method.takes("options") else ("backend.",)
+    kept += ("depth.",) if method.takes("guide") else ()
     settings = {
         key: value
         for key, value in header.get("settings", {}).items()
@@ -63,12 +65,18 @@ def fingerprint(key: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
 
 
-def inputs_digest(samples: Sequence[Sample]) -> str:
-    """Return a digest of names and contents of every file of a set."""
+def inputs_digest(samples: Sequence[Sample], depth: Path | None = None) -> str:
+    """Return a digest of names and contents of every file of a set.
+
+    Args:
+        samples: pictures with coarse mask and ground truth.
+        depth: folder of depth files beside them, or None.
+    """
     digest = hashlib.sha256()
     for sample in samples:
         digest.update(sample.name.encode(errors="surrogateescape") + b"\0")
-        for path in (sample.image, sample.coarse, sample.target):
+        beside = (find_depth(depth, sample.name),) if depth else ()
+        for path in (sample.image, sample.coarse, sample.target, *beside):
             digest.update((file_digest(path) if path else "none").encode())
     return digest.hexdigest()
 

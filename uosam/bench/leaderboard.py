@@ -116,7 +116,7 @@ def _jobs(plan: Plan, out: Path) -> Iterator[tuple[CellJob, int | None]]:
         for seed in seeds:
             data = _with_coarse(declared, seed, out)
             samples = find_samples(data)[: plan.limit]
-            inputs = inputs_digest(samples)
+            inputs = inputs_digest(samples, data.depth)
             for method in plan.methods:
                 for own in _seeds(method, plan, seed):
                     key = cell_key(method, data, inputs, own)

@@ -24,6 +24,7 @@ class BenchSet:
         images: folder of the pictures.
         gt: folder of the ground truth.
         coarse: folder of the coarse masks; None if they are made by k-means.
+        depth: folder of depth files of the same names, for methods that take a guide, or None.
         clusters: settings of k-means (``baselines.kmeans``), if it makes the coarse masks.
         background: id of the ground truth that is no object, or None.
         coarse_background: id of the coarse masks that is no object, or None.
@@ -36,6 +37,7 @@ class BenchSet:
     images: Path
     gt: Path
     coarse: Path | None
+    depth: Path | None = None
     clusters: Mapping[str, Any] | None = None
     background: int | None = 0
     coarse_background: int | None = 0
@@ -51,6 +53,7 @@ _SET_KEYS = (
     "images",
     "gt",
     "coarse",
+    "depth",
     "background",
     "coarse_background",
     "ignore",
@@ -86,8 +89,8 @@ def read_set(name: str, entry: Any, folder: Path) -> BenchSet:
         raise unknown("matching", str(matching), get_args(Matching))
     paths = {
         key: _place(entry[key], f"sets.{name}.{key}", folder)
-        for key in ("images", "gt", "coarse")
-        if not (key == "coarse" and clusters is not None)
+        for key in ("images", "gt", "coarse", "depth")
+        if key in entry and not (key == "coarse" and clusters is not None)
     }
     # Clusters have no background that a refiner could know of.
     coarse_background = _no_text(
@@ -105,6 +108,7 @@ def read_set(name: str, entry: Any, folder: Path) -> BenchSet:
         images=paths["images"],
         gt=paths["gt"],
         coarse=paths.get("coarse"),
+        depth=paths.get("depth"),
         clusters=clusters,
         background=background,
         coarse_background=coarse_background,

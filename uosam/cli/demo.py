@@ -41,6 +41,7 @@ def command(
         demo = run_demo(out, options, examples=examples, on_outcome=on_outcome)
     _print_table(demo)
     typer.echo(f"look at   {demo.sheet}")
+    typer.echo(f"levels    {demo.levels}")
     typer.echo(f"overlays  {demo.overlays}")
     typer.echo(f"masks     {demo.masks}")
 

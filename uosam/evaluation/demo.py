@@ -14,7 +14,9 @@ from uosam.io.atomic import write_atomic
 from uosam.io.codecs import read_labels
 from uosam.io.images import read_image
 from uosam.io.pairs import find_pairs
+from uosam.labels import areas
 from uosam.metrics.objects import ObjectScore, object_scores
+from uosam.report.levels import encode_click
 from uosam.report.sheet import Panels, encode_sheet
 from uosam.runs.manifest import MANIFEST, PARTIAL
 from uosam.runs.refine import refine_folder
@@ -50,6 +52,7 @@ class Demo:
         masks: folder of the refined masks, in the encoding of the coarse ones.
         overlays: folder of the before/after pictures.
         sheet: the contact sheet, a PNG.
+        levels: one click at every level of granularity, a PNG.
     """
 
     pictures: tuple[PictureScore, ...]
@@ -57,6 +60,7 @@ class Demo:
     masks: Path
     overlays: Path
     sheet: Path
+    levels: Path
 
 
 def run_demo(
@@ -69,7 +73,7 @@ def run_demo(
     """Refine the examples into ``out``, score them and draw them; what an earlier demo left goes.
 
     Args:
-        out: gets ``masks``, ``overlays`` and ``demo.png``.
+        out: gets ``masks``, ``overlays``, ``demo.png`` and ``levels.png``.
         config: all settings; where the results go is not among them.
         examples: folder with ``images``, ``coarse`` and ``ground_truth``; None for the packaged.
         on_outcome: called with each refined picture.
@@ -117,6 +121,12 @@ def run_demo(
             )
         )
     write_atomic(sheet, encode_sheet(panels))
+    levels = out / "levels.png"
+    # The picture with the most objects, and its largest one.
+    shown = max(panels, key=lambda panel: len(areas(panel.maps[2])))
+    sizes = {k: v for k, v in areas(shown.maps[2]).items() if k != shown.background}
+    clicked = max(sizes, key=lambda label: sizes[label])
+    write_atomic(levels, encode_click(shown.image, shown.maps[2], clicked, config.backend))
     coarse = [score for row in scored for score in row[1]]
     refined = [score for row in scored for score in row[2]]
     return Demo(
@@ -125,6 +135,7 @@ def run_demo(
         masks=masks,
         overlays=overlays,
         sheet=sheet,
+        levels=levels,
     )
 
 

@@ -13,9 +13,9 @@ import PIL.ImageFont
 from uosam.report.overlay import draw_labels
 from uosam.structures import Image, LabelMap
 
-LONGEST = 480
-"""Pixels of the long side of a column, beside others."""
-_LARGE = 1024  # of two columns, which have more room
+LONGEST = {1: 1024, 2: 480, 3: 480}
+"""Pixels of the long side of a column, by the number of maps; fewer beside more."""
+_MANY = 320
 _GAP = 8
 _HEAD = 30
 
@@ -36,10 +36,10 @@ def draw_columns(
         mark: x, y in pixels of a click to show on the picture.
 
     Returns:
-        RGB of a row of columns, each at most 480 pixels long, or 1024 if there are only two.
+        RGB of a row of columns.
     """
     height, width = image.shape[:2]
-    scale = min(1.0, (_LARGE if len(maps) == 1 else LONGEST) / max(height, width))
+    scale = min(1.0, LONGEST.get(len(maps), _MANY) / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     small = np.asarray(PIL.Image.fromarray(image).resize(size, PIL.Image.Resampling.LANCZOS))
     y, x = (

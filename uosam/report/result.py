@@ -130,7 +130,7 @@ def save_result(result: Refinement, path: Path, *, drawing: bool = False) -> Non
 def _suiting(result: Refinement, suffix: str) -> LabelSpec:
     """Return the spec of the mask that came in, changed as little as the suffix demands."""
     spec, ids = result.spec, result.ids
-    of_arrays = spec.codec in ("npy", "scores")
+    of_arrays = spec.codec in ("npy", "scores", "soft")
     if suffix != ".png":
         # A grey or palette picture as an array keeps its ids and their dtype.
         dtype = "int32" if spec.codec == "luss" else spec.dtype

@@ -12,8 +12,9 @@ from typing import Literal
 
 import numpy as np
 
-from uosam.errors import ConfigError, InputError, unknown
+from uosam.errors import ConfigError, unknown
 from uosam.labels import check_label_map
+from uosam.stages.guide import check_guide
 from uosam.stages.levels import check_levels
 from uosam.stages.proposals import (
     SAFETY,
@@ -49,6 +50,8 @@ class GlobalRegionOptions:
             proposals across several objects out.
         levels: levels of granularity that the points ask for, 1 whole to 6 smallest part, rising;
             () lets the segmenter choose.
+        coarsest: whether of the levels of one click only the coarsest pure one votes, so that a
+            whole across two classes is refused and its parts may still vote.
         background_votes: whether the background can win (the paper) or is not counted.
         protect: whether a label that would lose more than half its pixels keeps them.
         uncovered: whether pixels of no proposal "keep" their label or become "ignore".
@@ -64,6 +67,7 @@ class GlobalRegionOptions:
     min_pixels: int = 0
     min_purity: float = 0.75
     levels: tuple[int, ...] = ()
+    coarsest: bool = False
     background_votes: bool = True
     protect: bool = True
     uncovered: Literal["keep", "ignore"] = "keep"
@@ -76,6 +80,11 @@ class GlobalRegionOptions:
                 ``seeds``, ``picture`` or ``uncovered`` is unknown.
         """
         check_levels(self.levels, "global_region.levels")
+        if self.coarsest and len(self.levels) < 2:
+            raise ConfigError(
+                f"global_region.coarsest needs levels to choose from, got {list(self.levels)}; set "
+                "global_region.levels=[1,2,3], or --level 1,2,3"
+            )
         for name in ("grid", "min_pixels"):
             if getattr(self, name) < 0:
                 raise ConfigError(
@@ -185,6 +194,12 @@ def vote(
     return voted
 
 
+def is_pure(mask: Mask, labels: LabelMap, options: GlobalRegionOptions) -> bool:
+    """Tell whether one label has at least ``min_purity`` of the known pixels of an (H, W) mask."""
+    counts = np.bincount(labels[mask & (labels != IGNORE)])
+    return bool(counts.sum() and counts.max() >= options.min_purity * counts.sum())
+
+
 def _search_and_vote(
     labels: LabelMap,
     found: Sequence[Search],
@@ -256,40 +271,11 @@ def refine_global(
         found.append(search(embedding, backend, options))
     if guide is not None and options.picture != "photo":
         found.append(search(backend.embed(guide.image), backend, options, guide.holes))
+    if options.coarsest:
+        for one in found:
+            one.accept = lambda mask: is_pure(mask, labels, options)
     voted = _search_and_vote(labels, found, options, background)
     known = voted[voted != IGNORE]
     if len(known) and (known == known[0]).all():
         return labels.copy()
     return voted
-
-
-def check_guide(
-    guide: Guide | None, image_hw: tuple[int, int], options: GlobalRegionOptions
-) -> None:
-    """Refuse a guide that nobody would look at, and options that miss one.
-
-    Raises:
-        InputError: the guide is of another size than the picture.
-        ConfigError: which option does not go with the guide, or with its absence.
-    """
-    if guide is None:
-        if options.picture in ("guide", "both") and options.grid:
-            raise ConfigError(
-                f"global_region.picture={options.picture} needs a guide, got none; give one "
-                "(--depth DIR), or take global_region.picture=photo"
-            )
-        return
-    if options.grid == 0:
-        raise ConfigError(
-            "a guide is for the global stage alone, which global_region.grid=0 leaves out; "
-            "set global_region.grid=16 or leave out the guide"
-        )
-    if guide.image.shape != (*image_hw, 3) or guide.image.dtype != np.uint8:
-        raise InputError(
-            f"a guide must be ({image_hw[0]}, {image_hw[1]}, 3) uint8 like its picture, got "
-            f"{guide.image.shape} {guide.image.dtype}"
-        )
-    if guide.holes is not None and guide.holes.shape != image_hw:
-        raise InputError(
-            f"the holes of a guide must be {image_hw} like its picture, got {guide.holes.shape}"
-        )

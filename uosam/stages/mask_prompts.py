@@ -8,6 +8,9 @@ import numpy as np
 from uosam.labels import signed_distance, to_grid
 from uosam.structures import LOGIT_SCALE, Embedding, Floats, LabelMap, Mask
 
+_LEAST = 1e-4
+"""Probabilities below count as this much: their logarithm would drown all others."""
+
 
 def soft_mask(probability: Floats, embedding: Embedding, strength: float) -> Floats:
     """Turn a mask, or the probability of a class, into a mask prompt.
@@ -45,6 +48,28 @@ def distance_mask(mask: Mask, embedding: Embedding, strength: float, reach: floa
     return np.asarray((to_grid(sure + 1, embedding, scale=LOGIT_SCALE) - 1) * strength, np.float32)
 
 
+def score_margin(scores: Floats, label: int, image_hw: tuple[int, int]) -> Floats:
+    """Return how much surer a network is of a class than of the best other one.
+
+    Args:
+        scores: (C, h, w) class probabilities, channel = id, at any resolution; at least two.
+        label: the class.
+        image_hw: size of the picture.
+
+    Returns:
+        (H, W) log odds against the best other class: positive where the class is the argmax. The
+        log odds against all others together would be negative where three classes share a place.
+
+    >>> score_margin(np.array([[[0.4]], [[0.4]], [[0.2]]], np.float32), 1, (1, 1)).tolist()
+    [[0.0]]
+    """
+    logs = np.log(np.maximum(scores, _LEAST))
+    own = logs[label].copy()
+    logs[label] = -np.inf
+    height, width = image_hw
+    return np.asarray(cv2.resize(own - logs.max(axis=0), (width, height)), np.float32)
+
+
 def mask_prompt(
     coarse: LabelMap,
     label: int,
@@ -55,7 +80,11 @@ def mask_prompt(
     reach: float,
     scores: Floats | None = None,
 ) -> Floats:
-    """Make the mask prompt of one object: from its class scores, or else from its shape.
+    """Make the mask prompt of one object: from its shape and, if there are any, class scores.
+
+    Scores of networks are sure to very different degrees. As they are they made prompts that a
+    segmenter took for doubt about the whole object. So they are brought to the strength that the
+    shape has on average (a temperature for each object), and then both have half a say.
 
     Args:
         coarse: (H, W) labels.
@@ -69,13 +98,19 @@ def mask_prompt(
     Returns:
         (4h, 4w) logits within plus and minus ``strength``.
     """
-    height, width = embedding.image_hw
-    if scores is not None and label < len(scores):
-        channel = cv2.resize(scores[label], (width, height))
-        # A part's own probability: another part of the class is not this object.
-        apart = signed_distance((coarse == label) & ~mask) > 0
-        probability = np.where(apart, 0, np.clip(channel, 0, 1)).astype(np.float32)
-        return soft_mask(probability, embedding, strength)
     if reach:
-        return distance_mask(mask, embedding, strength, reach)
-    return soft_mask(mask.astype(np.float32), embedding, strength)
+        shape = distance_mask(mask, embedding, strength, reach)
+    else:
+        shape = soft_mask(mask.astype(np.float32), embedding, strength)
+    if scores is None or label >= len(scores) or len(scores) < 2:
+        return shape
+    margin = score_margin(scores, label, embedding.image_hw)
+    # Another part of the class is not this object.
+    apart = signed_distance((coarse == label) & ~mask) > 0
+    sure = np.clip(signed_distance(mask) / reach, -1, 1) if reach else np.ones_like(margin)
+    told = np.abs(margin[~apart]).mean()
+    temperature = strength * np.abs(sure[~apart]).mean() / max(float(told), _LEAST)
+    margin = np.where(apart, -strength, np.clip(margin * temperature, -strength, strength))
+    # Shifted so that what lies outside the picture, where the grid is 0, is surely outside.
+    graded = to_grid(margin.astype(np.float32) + strength, embedding, scale=LOGIT_SCALE) - strength
+    return np.asarray((graded + shape) / 2, np.float32)

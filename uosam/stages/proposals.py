@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -119,6 +119,8 @@ class Search:
         min_stability: least stability of a proposal.
         min_area: smallest proposal, as a share of the picture.
         levels: levels of granularity asked for; () lets the backend choose.
+        accept: tells whether a mask may vote; of the levels of one click only the first that may
+            is kept. None keeps all.
         holes: (H, W) where a proposal must not lie by more than half, or None.
         asked: number of points asked.
         sure: (4h, 4w) where a proposal that was kept has a logit above ``SURE``.
@@ -130,6 +132,7 @@ class Search:
     min_stability: float
     min_area: float
     levels: tuple[int, ...] = ()
+    accept: Callable[[Mask], bool] | None = None
     holes: Mask | None = None
     asked: int = 0
     sure: NDArray[np.bool_] = field(init=False)
@@ -170,9 +173,18 @@ class Search:
         return inside((points + 0.5) / size * cells - 0.5, self.sure)
 
     def _keep(self, answers: Proposals) -> None:
-        for mask, logits, score in zip(
-            answers.masks, answers.logits, answers.scores.tolist(), strict=True
+        settled: set[int] = set()
+        for mask, logits, score, row in zip(
+            answers.masks,
+            answers.logits,
+            answers.scores.tolist(),
+            answers.row.tolist(),
+            strict=True,
         ):
+            if self.accept is not None:
+                if row in settled or not self.accept(mask):
+                    continue
+                settled.add(row)
             shape = logits > 0
             key = shape.tobytes()
             again = key in self._found and self._found[key][0] >= score

@@ -131,6 +131,8 @@ def test_names_and_colourings_are_checked(scene: Path, tmp_path: Path) -> None:
     built = build(scene, mask=False)
     with pytest.raises(ConfigError, match=r"written as .glb, got room.obj"):
         write_built(built, tmp_path / "room.obj", title="room")
+    with pytest.raises(ConfigError, match=r"film is written as .gif, got turn.mp4"):
+        write_built(built, tmp_path / "room.glb", title="room", film=tmp_path / "turn.mp4")
     with pytest.raises(ConfigError, match="must be one of photo, which this scene has"):
         write_built(built, tmp_path / "room.glb", title="room", colour="label")
     whole = replace(built, cloud=build(scene).cloud)

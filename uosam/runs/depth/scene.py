@@ -141,12 +141,14 @@ def write_built(
         What was written.
 
     Raises:
-        ConfigError: ``out`` is no ``.glb``, a file is there already, a colouring is not there, or
-            trimesh is not installed.
+        ConfigError: ``out`` is no ``.glb`` or ``film`` no ``.gif``, a file is there already, a
+            colouring is not there, or trimesh is not installed.
         InputError: a file cannot be written.
     """
     if out.suffix.lower() != ".glb":
         raise ConfigError(f"the scene is written as .glb, got {out.name}; its page lies beside it")
+    if film is not None and film.suffix.lower() != ".gif":
+        raise ConfigError(f"the film is written as .gif, got {film.name}")
     colours = _paints(built.cloud)
     if colour not in colours:
         raise ConfigError(

@@ -1,0 +1,159 @@
+"""What refining does to masks of a real network, beside every rival: the first table of README.
+
+``python -m benchmarks.network`` refines the masks of ``$UOSAM_SHARED/data/voc_classes``, which
+``uosam coarse --model imagenet`` makes, with the methods of ``configs/bench/val.yaml``, and appends
+a row for each to ``benchmarks/results/network.jsonl``; slow rivals work on the first 100 pictures.
+Classes are known, so nothing is matched, and scores are those of LUSS. ``--fill`` writes the tables
+of the last rows into ``docs/network_masks.md`` and README.md and measures nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from uosam.baselines.imagenet import load as load_network
+
+from benchmarks.accuracy import TOP, changed_files
+from benchmarks.network_scores import NUMBERS, count, score
+from benchmarks.network_tables import fill_files
+from benchmarks.speed import facts, store
+from uosam.backends import load_backend
+from uosam.bench.cell import build_method, read_sample
+from uosam.bench.leaderboard import find_samples
+from uosam.bench.plan import BenchMethod, read_plan
+from uosam.bench.set import BenchSet, read_set
+from uosam.config import Config, dump_config, load_config
+from uosam.errors import UosamError
+from uosam.io.soft import to_probabilities
+from uosam.metrics.counts import PairTable, collect
+from uosam.pipeline import refine
+from uosam.structures import Backend, Floats, Image, LabelMap, Sample
+
+RESULTS = Path(__file__).parent / "results" / "network.jsonl"
+SLOW = (
+    "Trident",
+    "uosam graphcut",
+    "SSA vote",
+    "SEPL max_iou",
+    "SEPL max_iou_imp",
+    "SEPL max_iou_imp2",
+    "UO-SAM paper",
+)
+"""Methods that ask for proposals over the whole picture: seconds each on two cores."""
+WITH_SCORES = "uosam, scores"
+"""The default with the network's class scores beside its masks."""
+FEW = 100
+"""Pictures of the shorter table, which has all methods."""
+
+
+def declared(folder: Path) -> BenchSet:
+    """Return the set with the masks of the network and VOC's ids; 255 is not scored."""
+    entry = {"images": "images", "gt": "gt", "coarse": "coarse_network"}
+    return read_set("network", entry, folder)
+
+
+def run_method(
+    method: BenchMethod, data: BenchSet, samples: Sequence[Sample]
+) -> tuple[PairTable, list[float]]:
+    """Count what a method makes of every picture; processor seconds of each go beside.
+
+    The first call is not timed: it loads and compiles. Time is that of the processor, summed over
+    cores, since the clock on the wall tells of what else a machine does.
+    """
+    backend = load_backend(method.config.backend) if method.takes("backend") else None
+    run = build_method(method, data, 0, backend)
+    network = load_network(device="cpu") if method.name == WITH_SCORES else None
+    counted, seconds = [], []
+    for sample in samples:
+        image, coarse, target = read_sample(sample, data)
+        if network is not None:
+            scores = to_probabilities(network(image))
+            assert backend is not None  # refine takes one
+            run = partial(with_scores, backend=backend, config=method.config, scores=scores)
+        if not seconds:
+            run(image, coarse)
+        start = time.process_time()
+        labels = run(image, coarse)
+        seconds.append(time.process_time() - start)
+        counted.append((sample.name, count(labels, target)))
+    return collect(counted), seconds
+
+
+def with_scores(
+    image: Image, coarse: LabelMap, *, backend: Backend, config: Config, scores: Floats
+) -> LabelMap:
+    """Refine a map with the probabilities behind it."""
+    return refine(image, coarse, backend, config.refine, background=0, scores=scores).labels
+
+
+def measure(
+    methods: Sequence[BenchMethod],
+    data: BenchSet,
+    limit: int | None,
+    keep: Callable[[dict[str, Any]], None],
+) -> None:
+    """Give ``keep`` a row of numbers for each method, as soon as it is there.
+
+    Raises:
+        InputError: the data are not there.
+    """
+    samples = find_samples(data)[:limit]
+    before, _ = run_method(BenchMethod(name="coarse", reference="coarse"), data, samples)
+    for method in methods:
+        some = samples[:FEW] if method.name in SLOW else samples
+        after, seconds = run_method(method, data, some)
+        parts = {
+            str(images): score(before, after, seconds, images)
+            for images in sorted({len(some), min(FEW, len(some))})
+        }
+        config = dump_config(method.config) if method.takes("backend") else ""
+        numbers = parts[str(len(some))]["scores"]
+        gains = ", ".join(f"{name} {100 * numbers[name]['gain']:+.1f}" for name in NUMBERS)
+        print(f"{method.name} on {len(some)}: {gains}", flush=True)
+        keep({"method": method.name, "config": config, "parts": parts})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--methods", nargs="+", metavar="NAME", default=[], help="default: all")
+    parser.add_argument("--limit", type=int, help="pictures; default: all")
+    parser.add_argument("-s", "--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
+    parser.add_argument("--dry-run", action="store_true", help="print, store nothing")
+    parser.add_argument("--fill", action="store_true", help="write the tables, measure nothing")
+    arguments = parser.parse_args()
+    if arguments.fill:
+        fill_files(RESULTS, FEW)
+        return
+    common = {"part": "network", **facts(), "changed_files": changed_files()}
+    common |= {"settings": arguments.set, "limit": arguments.limit}
+
+    def keep(row: dict[str, Any]) -> None:
+        if not arguments.dry_run:
+            store(RESULTS, {**common, **row})
+
+    shared = Path(os.environ.get("UOSAM_SHARED", TOP.parent / "shared"))
+    os.environ["UOSAM_SHARED"] = str(shared)
+    try:
+        named = [name for name in arguments.methods if name != WITH_SCORES]
+        plan = read_plan("val", arguments.set, methods=named)
+        methods = [m for m in plan.methods if m.name != "coarse"]
+        if arguments.methods and not named:
+            methods = []
+        if WITH_SCORES in arguments.methods or not arguments.methods:
+            config = load_config(None, arguments.set)
+            methods.append(BenchMethod(name=WITH_SCORES, reference="uosam", config=config))
+        data = declared(shared / "data" / "voc_classes")
+        measure(methods, data, arguments.limit, keep)
+    except UosamError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

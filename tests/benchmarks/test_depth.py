@@ -1,0 +1,52 @@
+"""Depth made from truth is what its docstring says, and the arms of the comparison are as named."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from benchmarks.accuracy import Picture
+from benchmarks.depth_guide import ARMS, config_of, draw_masks, refine_all, table
+from benchmarks.speed_depth import _frame
+from benchmarks.synthetic_depth import FARTHEST, NEAREST, synthetic_depth
+from tests.conftest import Scene
+from tests.fakes import FakeBackend
+from uosam.geometry.depth_map import decode
+from uosam.geometry.render import make_guide
+from uosam.structures import IGNORE
+
+
+def test_every_region_is_a_plane_of_its_own(scene: Scene) -> None:
+    target = scene.target.copy()
+    target[:3] = IGNORE
+    depth = synthetic_depth(target, seed=3)
+    assert np.array_equal(depth.z, synthetic_depth(target, seed=3).z, equal_nan=True)
+    assert 0.005 < depth.holes < 0.2
+    middles = []
+    for label in (0, 1, 2):
+        z = depth.z[(target == label) & depth.valid]
+        middles.append(float(np.median(z)))
+        v, u = np.nonzero((target == label) & depth.valid)
+        plane = np.column_stack([u, v, np.ones(len(u))])
+        fitted = plane @ np.linalg.lstsq(plane, z, rcond=None)[0]
+        assert np.abs(z - fitted).std() < 0.02 * middles[-1]
+    assert 0.7 * NEAREST < min(middles) < max(middles) < 1.3 * FARTHEST
+    assert min(np.abs(np.diff(sorted(middles)))) > 0.5
+
+
+def test_arms_differ_in_where_proposals_come_from(scene: Scene) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, scene.image.shape).astype(np.uint8)
+    picture = Picture(image=noise, coarse=scene.coarse, target=scene.target)
+    config, drawing = config_of("tiny", "inverse")
+    guide = make_guide(synthetic_depth(scene.target), drawing)
+    maps, found = refine_all(picture, 0, guide, FakeBackend(), config)
+    assert tuple(maps) == ARMS
+    assert maps["coarse"] is picture.coarse
+    assert len(found["both"]) <= len(found["photo"]) + len(found["guide"])
+    assert draw_masks(noise, found["guide"]).shape == noise.shape
+    assert draw_masks(noise, found["guide"][:0]).shape == noise.shape
+    means = {arm: {"iou": 0.5, "boundary_iou": 0.25} for arm in ARMS}
+    assert table({"tiny/log": means}).splitlines()[-1].startswith("| tiny | log | 50.0 / 25.0 |")
+
+
+def test_the_frame_that_is_timed_has_holes() -> None:
+    assert 0.03 < decode(_frame(), "mm").holes < 0.05

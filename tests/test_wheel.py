@@ -149,6 +149,7 @@ def test_bench_and_ablate_on_the_examples(shell: Shell) -> None:
 
 def test_train_starts(shell: Shell, training_data: Path) -> None:
     small = ("side=64", "pictures=1", "final_side=64", "final_pictures=1", "workers=1", "steps=2")
+    small += ("start=random",)
     shell("train", training_data, "run", *(x for key in small for x in ("-s", f"train.{key}")))
     assert (shell.folder / "run/tiny.safetensors").is_file()
 

@@ -59,6 +59,6 @@ def test_the_package_answers_every_kind_of_prompt_as_the_fast_path_does(scene: S
         assert 1 <= len(dropped) < len(found[name])
     plain, fast = found[REFERENCE], found["float32"]
     np.testing.assert_array_equal(plain.row, fast.row)
-    np.testing.assert_allclose(plain.logits, fast.logits, atol=1e-4)
+    np.testing.assert_allclose(plain.logits, fast.logits, atol=1e-3)
     np.testing.assert_allclose(plain.scores, fast.scores, atol=1e-5)
     assert (plain.masks == fast.masks).mean() > 0.9999

@@ -167,9 +167,9 @@ def test_hopeless_rows_are_not_upscaled(sam, decoder, features, monkeypatch):
     sizes = []
     upscale = AbsorbedDecoder._masks
 
-    def counted(self, tokens, cells, outputs):
+    def counted(self, tokens, cells, detail, outputs):
         sizes.append(len(tokens))
-        return upscale(self, tokens, cells, outputs)
+        return upscale(self, tokens, cells, detail, outputs)
 
     monkeypatch.setattr(AbsorbedDecoder, "_masks", counted)
     sparse, _ = embed_prompts(sam, 3, points=2)

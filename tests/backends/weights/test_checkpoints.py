@@ -348,3 +348,5 @@ def test_the_tiny_model_is_recognised(meta, tmp_path):
         load_weights(
             meta, {"image_encoder.backbone.stem.0.weight": torch.ones(1)}, tmp_path, "vit_b"
         )
+    with pytest.raises(BackendError, match=r"tiny of uosam 0\.1"):
+        load_weights(meta, {"image_encoder.stages.0.0.0.weight": torch.ones(1)}, tmp_path, "tiny")

@@ -18,6 +18,7 @@ _MARKS = {
     "SAM 2": ("image_encoder.trunk.",),
     "SAM 2 of transformers": ("vision_encoder.backbone.",),
     "SAM of transformers": ("vision_encoder.",),
+    "tiny of uosam 0.1": ("image_encoder.stages.0.0.0.weight",),
     "Semantic-SAM": ("sem_seg_head.predictor.",),
 }
 """Other networks by names of tensors that only they have."""

@@ -203,7 +203,7 @@ def _as_one(base: Prompts, groups: Sequence[range]) -> Prompts:
     assert base.asked is not None
     assert base.logits is not None
     firsts = take(base, [group[0] for group in groups])
-    unions = [base.asked[list(group)].any(axis=0) for group in groups]
+    unions = [np.asarray(base.asked[list(group)].any(axis=0)) for group in groups]
     return replace(
         firsts,
         boxes=None

@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test faults lint accuracy site clean
+.PHONY: demo demo-network test faults lint accuracy site clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -14,6 +14,11 @@ $(STAMP): pyproject.toml
 ## The main job on the pictures in examples/: refine, score, draw.
 demo: $(STAMP)
 	$(BIN)/uosam demo demo_out
+
+## The same pictures with masks of a real network: label, refine, draw; PHOTOS=folder for your own.
+demo-network: $(STAMP)
+	$(BIN)/uosam demo demo_network_out --network $(or $(PHOTOS),examples/images) \
+	  --vocabulary $(or $(VOCABULARY),examples/words.txt)
 
 ## The fast tier: minutes, no network, no weights, no data outside the repository.
 test: $(STAMP)
@@ -39,4 +44,4 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) demo_out .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) demo_out demo_network_out .pytest_cache .ruff_cache .mypy_cache

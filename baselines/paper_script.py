@@ -21,10 +21,10 @@ from uosam.config import load_config
 from uosam.labels import box, check_label_map
 from uosam.pipeline import RefineOptions
 from uosam.stages.global_region import vote
-from uosam.stages.local_region import decide
 from uosam.stages.merge import merge
 from uosam.stages.prompts import make_prompts, object_masks
 from uosam.stages.redraw import Candidate, unite
+from uosam.stages.verdict import decide
 from uosam.structures import IGNORE, Embedding, Image, LabelMap, Mask, Masks, Prompts
 
 from .proposal_vote import SMALLEST
@@ -108,7 +108,7 @@ def _redraw_objects(
     )
     accepted = {
         choice.label: choice.accepted
-        for choice in decide(coarse, image, asked, redraws, options.local_region)
+        for choice in decide(coarse, asked, redraws, options.local_region)
     }
     taken = np.array([accepted[label] for label in redraws.labels.tolist()], bool)
     return merge(coarse, redraws, taken, embedding, background, options.local_region.merge)

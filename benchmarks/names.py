@@ -285,7 +285,7 @@ def clusters() -> dict[str, Any]:
             background=0,
         )
         apply_names(pairs, Path(folder, "named"), plan, LabelOptions())
-        ways = {"none": Path(folder, "named"), "hungarian": place / "coarse_network"}
+        ways = {"none": Path(folder, "named"), "iou": place / "coarse_network"}
         for matching, masks in ways.items():
             scores = uosam.evaluate(
                 masks, place / "gt", protocol="voc-standard", matching=matching, resamples=0

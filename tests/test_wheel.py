@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from uosam.cli import COMMANDS
+
 REPO = Path(__file__).resolve().parents[1]
 NOT_IN_A_CLONE = (".git", ".venv", "*_out", "__pycache__", ".*_cache", "dist", "site")
 
@@ -98,7 +100,7 @@ def test_what_lists_and_prints(shell: Shell) -> None:
     assert "local_region:" in shell("config", "-c", "paper")
     assert "luss-50" in shell("eval", "--list")
     assert "PASS" in shell("bench", "--published", "imagenet-s50")
-    for command in ("train", "submit", "coarse", "run"):
+    for command in COMMANDS:
         assert "Usage" in shell(command, "--help")
 
 

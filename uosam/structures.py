@@ -224,11 +224,14 @@ class Decision:
     Attributes:
         label: class id.
         accepted: whether the redraw replaced the coarse shape.
-        reason: "accepted", or the test of the gate that failed.
+        reason: "accepted", or why not.
         score: the backend's estimate of the redraw's IoU.
         agreement: IoU of redraw and coarse object.
         area: pixels of the coarse object.
         round: of the local region optimizer, from 1 on.
+        answer: how the redraw was asked for, if a judge chose among several; "" else.
+        gain: by how much the judge expects the redraw's IoU to exceed that of the coarse shape;
+            0 without a judge.
     """
 
     label: int
@@ -238,6 +241,8 @@ class Decision:
     agreement: float
     area: int
     round: int = 1
+    answer: str = ""
+    gain: float = 0.0
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

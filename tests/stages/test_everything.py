@@ -75,9 +75,10 @@ def test_it_is_the_public_mask_generator(changes: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-def test_it_is_the_public_mask_generator_with_its_own_settings() -> None:
+def test_it_is_the_public_mask_generator_with_its_own_thresholds() -> None:
     image = read_image(examples_folder() / "images" / "astronaut.jpg")
-    assert held_against(build_seeded("vit_b", image), image, PUBLISHED) > 3
+    options = replace(PUBLISHED, grid=8)
+    assert held_against(build_seeded("vit_b", image), image, options) > 3
 
 
 def test_suppression_of_boxes_is_that_of_torchvision() -> None:

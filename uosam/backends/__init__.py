@@ -1,7 +1,7 @@
 """Build promptable segmenters behind the two methods of ``Backend``: a folder a family.
 
-May import structures, errors, lookup, coerce, labels; torch and model libraries only here. The
-table of names (``models.py``) holds text, so that listing models imports no model library.
+May import structures, errors, lookup, coerce, labels, stages; torch and model libraries only here.
+The table of names (``models.py``) holds text, so that listing models imports no model library.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+from uosam.stages.judging.judge import Judge, judge_of
 from uosam.structures import Backend, Embedding, Image, Prompts, Proposals
 
 Result = TypeVar("Result")
@@ -143,6 +144,16 @@ class _Seat:
 
     table: _Table
     number: int
+
+    @property
+    def judge(self) -> Judge | None:
+        """What the backend's answers are chosen by."""
+        return judge_of(self.table.backend)
+
+    @property
+    def answers_whole(self) -> bool:
+        """Whether it knows ``Prompts.whole``."""
+        return bool(getattr(self.table.backend, "answers_whole", False))
 
     def embed(self, image: Image) -> Embedding:
         answer: Embedding = self.table.ask(_Request(seat=self.number, what=image))

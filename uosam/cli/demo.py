@@ -15,6 +15,22 @@ def command(
     out: Annotated[Path, typer.Argument(help="Folder for masks, overlays and demo.png.")] = Path(
         "demo_out"
     ),
+    network: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PHOTOS",
+            help="Photographs that a real network labels (pip install 'uosam[imagenet]').",
+            show_default=False,
+        ),
+    ] = None,
+    vocabulary: Annotated[
+        str,
+        typer.Option(metavar="NAME|FILE", help="With --network: the classes that it looks for."),
+    ] = "voc",
+    gt: Annotated[
+        Path | None,
+        typer.Option(help="With --network: ground truth in ids of the vocabulary, to score."),
+    ] = None,
     config: Annotated[
         str | None, typer.Option("-c", "--config", metavar="FILE|NAME", help="YAML of settings.")
     ] = None,
@@ -26,9 +42,16 @@ def command(
     """Refine the example pictures, score them against hand-drawn truth, and draw a sheet.
 
     Needs no weights and no network. A second run replaces the first.
+    With --network PHOTOS the masks are those of an ImageNet classifier, whose weights come with a
+    package, on pictures of your own.
 
     uosam demo demo_out
+
+    uosam demo demo_out --network photos --vocabulary voc
     """
+    if network is not None:
+        _run_network(network, out, vocabulary, gt, config, settings or [])
+        return
     from uosam.cli.progress import show_progress
     from uosam.config import examples_folder, load_config
     from uosam.evaluation.demo import run_demo
@@ -44,6 +67,45 @@ def command(
     typer.echo(f"levels    {demo.levels}")
     typer.echo(f"overlays  {demo.overlays}")
     typer.echo(f"masks     {demo.masks}")
+
+
+def _run_network(
+    photos: Path,
+    out: Path,
+    vocabulary: str,
+    gt: Path | None,
+    config: str | None,
+    settings: list[str],
+) -> None:
+    """Run the second demo and say what it found.
+
+    Raises:
+        Exit: with status 1 if a picture failed.
+    """
+    from uosam.cli.progress import show_progress
+    from uosam.evaluation.demo import load_demo, run_network_demo
+    from uosam.evaluation.report import to_plain
+    from uosam.runs.summary import describe
+
+    demo = run_network_demo(
+        photos,
+        out,
+        load_demo(vocabulary, config, settings),
+        target=gt,
+        show=lambda total, verb: show_progress(total, verb=verb),
+    )
+    for step in (demo.result.coarse, demo.result.refined):
+        typer.echo("\n".join(describe(step)))
+    if demo.result.evaluation is not None:
+        typer.echo(to_plain(demo.result.evaluation), nl=False)
+    if demo.result.skipped:
+        typer.echo(demo.result.skipped)
+    counted = ", ".join(f"{name} {count}" for name, count in demo.found.items())
+    typer.echo(f"found     {counted or 'none of the classes'} (pictures each)")
+    if demo.sheet is not None:
+        typer.echo(f"look at   {demo.sheet}")
+    if demo.result.failures:
+        raise typer.Exit(1)
 
 
 def _print_table(demo: Demo) -> None:

@@ -153,15 +153,15 @@ def _strangers(method: MethodResult, protocol: Protocol) -> list[str]:
     true = table.label[objects & (table.target_pixels > 0)]
     if not len(pred) or not len(true) or np.isin(pred, true).any():
         return []
-    shown = (
-        ", ".join(map(str, ids[:4])) + (", ..." if len(ids) > 4 else "") for ids in (pred, true)
-    )
     return [
-        "{}: no object id of the predictions ({}) occurs in the ground truth ({}); RGB files are "
-        "read as R + 256 G, clusters need --matching, and colours a table (--colours)".format(
-            method.name, *shown
-        )
+        f"{method.name}: no object id of the predictions ({_some(pred)}) is in the ground truth "
+        f"({_some(true)}); RGB files are read as R + 256 G, not as colours, and clusters need "
+        "--matching"
     ]
+
+
+def _some(ids: NDArray[np.int32]) -> str:
+    return ", ".join(map(str, ids[:4])) + (", ..." if len(ids) > 4 else "")
 
 
 def _notes(

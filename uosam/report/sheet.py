@@ -30,15 +30,18 @@ class Panels:
 
     Attributes:
         image: (H, W, 3) RGB.
-        maps: coarse, refined and true (H, W) labels.
-        scores: object IoU and object boundary IoU of coarse and refined map, in [0, 1].
+        maps: coarse and refined (H, W) labels, and true ones where there are any.
+        scores: object IoU and object boundary IoU of coarse and refined map, in [0, 1]; empty
+            without truth.
+        names: text under the refined map, such as the names of its classes.
         background: id that is no object, or None.
     """
 
     image: Image
-    maps: tuple[LabelMap, LabelMap, LabelMap]
-    scores: tuple[tuple[float, float], tuple[float, float]]
+    maps: tuple[LabelMap, ...]
+    scores: tuple[tuple[float, float], ...]
     background: int | None
+    names: str = ""
 
 
 def encode_sheet(rows: Sequence[Panels]) -> bytes:
@@ -48,12 +51,13 @@ def encode_sheet(rows: Sequence[Panels]) -> bytes:
         rows: at least one; pictures may differ in size and shape.
     """
     drawn = [_draw_row(row) for row in rows]
-    width = len(TITLES) * COLUMN + (len(TITLES) + 1) * _GAP
+    titles = TITLES[: 1 + max(len(row.maps) for row in rows)]
+    width = len(titles) * COLUMN + (len(titles) + 1) * _GAP
     height = _HEAD + sum(row.height for row in drawn) + _GAP
     sheet = PIL.Image.new("RGB", (width, height), "white")
     pen = PIL.ImageDraw.Draw(sheet)
     font = PIL.ImageFont.load_default(size=20)
-    for index, title in enumerate(TITLES):
+    for index, title in enumerate(titles):
         centre = _GAP + index * (COLUMN + _GAP) + COLUMN / 2
         pen.text((centre, _HEAD / 2 + 2), title, fill="black", font=font, anchor="mm")
     y = _HEAD
@@ -76,14 +80,15 @@ def _draw_row(row: Panels) -> PIL.Image.Image:
     parts = [image] + [
         draw_labels(image, labels[np.ix_(y, x)], background=row.background) for labels in row.maps
     ]
-    scores = (f"IoU {100 * i:.1f}   boundary IoU {100 * b:.1f}" for i, b in row.scores)
+    scores = [f"IoU {100 * i:.1f}   boundary IoU {100 * b:.1f}" for i, b in row.scores]
+    scores = scores or ["", row.names]
     captions = ["", *scores, "dark: not scored" if (row.maps[-1] == IGNORE).any() else ""]
     canvas = PIL.Image.new(
         "RGB", (len(parts) * COLUMN + (len(parts) + 1) * _GAP, size[1] + _CAPTION + _GAP), "white"
     )
     pen = PIL.ImageDraw.Draw(canvas)
     font = PIL.ImageFont.load_default(size=17)
-    for index, (part, caption) in enumerate(zip(parts, captions, strict=True)):
+    for index, (part, caption) in enumerate(zip(parts, captions, strict=False)):
         left = _GAP + index * (COLUMN + _GAP)
         canvas.paste(PIL.Image.fromarray(part), (left + (COLUMN - size[0]) // 2, 0))
         pen.text(

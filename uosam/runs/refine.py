@@ -33,6 +33,7 @@ from uosam.runs.engine import check_folders, run_folder
 from uosam.runs.manifest import Row, make_header, refuse_other_masks
 from uosam.runs.summary import Run
 from uosam.runs.task import Encoded, Outcome, Task
+from uosam.stages.judging.judge import expected_gains
 from uosam.stages.local_region import final_verdicts
 from uosam.structures import Backend, Refinement, Sample
 
@@ -60,10 +61,11 @@ class RefineTask(Task):
         "refined": "refined",
         "kept": "kept as they were",
         "accepted": "objects redrawn",
+        "expected": "expected gain",
         "rejected": "objects kept",
     }
     statuses: ClassVar[tuple[str, ...]] = ("refined", "kept")
-    reasons: ClassVar[tuple[str, ...]] = ("rejected",)
+    reasons: ClassVar[tuple[str, ...]] = ("expected", "rejected")
     folder: Path
     config: Config
 
@@ -159,6 +161,7 @@ class RefineTask(Task):
             status="kept" if np.array_equal(result.labels, file.labels) else "refined",
             details={
                 "accepted": sum(choice.accepted for choice in last),
+                "expected": expected_gains(last),
                 "rejected": dict(sorted(rejected.items())),
             },
             seconds=result.seconds,
@@ -167,12 +170,9 @@ class RefineTask(Task):
     def _drawn(self, sample: Sample) -> list[tuple[Path, Callable[..., bytes]]]:
         """Return what is drawn beside the mask: path and function that encodes it."""
         engine = self.config.engine
-        drawn: list[tuple[Path, Callable[..., bytes]]] = []
-        if engine.overlay:
-            drawn.append((Path(engine.overlay) / f"{sample.name}.jpg", encode_overlay))
-        if engine.confidence:
-            drawn.append((Path(engine.confidence) / f"{sample.name}.png", encode_confidence))
-        return drawn
+        overlay = engine.overlay, ".jpg", encode_overlay
+        confidence = engine.confidence, ".png", encode_confidence
+        return [(Path(a, sample.name + b), draw) for a, b, draw in (overlay, confidence) if a]
 
 
 @dataclass(frozen=True, kw_only=True)

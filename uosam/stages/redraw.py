@@ -58,12 +58,12 @@ class Redraws:
 
 
 def choose(
-    proposals: Proposals, asked: Masks, prompted: Floats | None, rule: Rule, min_gain: float
+    proposals: Proposals, asked: Masks, prompted: Floats | None, rule: Rule
 ) -> dict[int, Candidate]:
     """Pick one mask a row.
 
     A row's candidate that repeats the mask it was prompted with, if there is one, stands for
-    leaving the object alone: the others must beat its value by ``min_gain``.
+    leaving the object alone.
 
     Args:
         proposals: answers to any number of rows.
@@ -71,7 +71,6 @@ def choose(
         prompted: (B, 4h, 4w) logits of the mask prompts, or None.
         rule: what makes a mask good: its "score", its "agreement" (IoU with the coarse region),
             or the "product" of both; ties go to the earlier mask.
-        min_gain: in the units of the rule's value.
 
     Returns:
         Candidates by row; rows without an answer, or with empty ones only, are absent.
@@ -93,8 +92,6 @@ def choose(
             likeness = [iou(proposals.logits[i] > 0, prompted[row] > 0) for i in indices]
             same = int(np.argmax(likeness))
             repeated = likeness[same] >= _REPEATS
-        if repeated:
-            value[same] += min_gain
         best = int(value.argmax())
         unchanged = repeated and best == same
         chosen[row] = Candidate(
@@ -139,7 +136,6 @@ def decode_cascade(
     *,
     steps: int,
     rule: Rule,
-    min_gain: float,
 ) -> dict[int, Candidate]:
     """Decode all rows, then refine the winners with their own masks as prompts.
 
@@ -151,7 +147,6 @@ def decode_cascade(
         backend: that made it.
         steps: decodes in a row, at least 1.
         rule: as in ``choose``.
-        min_gain: as in ``choose``; it bars the first step only.
 
     Returns:
         As ``choose``, for rows of ``prompts``.
@@ -165,7 +160,7 @@ def decode_cascade(
     for start in range(0, len(prompts), _ROWS):
         part = take(prompts, range(start, min(start + _ROWS, len(prompts))))
         assert part.asked is not None
-        found = choose(backend.decode(embedding, part), part.asked, part.logits, rule, min_gain)
+        found = choose(backend.decode(embedding, part), part.asked, part.logits, rule)
         chosen.update({start + row: candidate for row, candidate in found.items()})
     for _ in range(steps - 1):
         changed = {row: found for row, found in chosen.items() if found.changed}
@@ -173,7 +168,7 @@ def decode_cascade(
             break
         rows = list(changed)
         answers = backend.decode(embedding, _follow_up(prompts, changed), multimask=False)
-        better = choose(answers, prompts.asked[rows], None, rule, 0.0)
+        better = choose(answers, prompts.asked[rows], None, rule)
         chosen.update({rows[new]: found for new, found in better.items()})
     return chosen
 

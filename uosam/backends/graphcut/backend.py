@@ -40,6 +40,7 @@ from uosam.backends.graphcut.points import (
 from uosam.backends.graphcut.quality import mask_evidence
 from uosam.backends.graphcut.regions import Regions, find_regions, working_copy
 from uosam.labels import colour_gradient
+from uosam.stages.judging.judge import Judge, packaged_judge
 from uosam.structures import LOGIT_SCALE, Embedding, Floats, Image, Prompts, Proposals
 
 STRIDE = 8
@@ -78,6 +79,11 @@ class _State:
 
 class GraphCut:
     """The backend; it holds no picture and no state."""
+
+    @property
+    def judge(self) -> Judge | None:
+        """What chooses among its answers."""
+        return packaged_judge("uosam.backends.graphcut")
 
     def embed(self, image: Image) -> Embedding:
         """Cut the picture into regions and compare their colours.

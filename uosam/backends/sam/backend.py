@@ -35,6 +35,7 @@ from uosam.backends.sam.encoders import speed_up
 from uosam.backends.sam.input import SamInput
 from uosam.backends.weights.checkpoints import find_checkpoint, load_weights, read_state_dict
 from uosam.errors import unknown
+from uosam.stages.judging.judge import Judge, packaged_judge
 from uosam.structures import Embedding, Image, Prompts, Proposals
 
 
@@ -62,6 +63,7 @@ def load(options: BackendOptions) -> SamBackend:
         autocast=options.precision == "bfloat16",
         batch_size=options.batch_size,
         name=options.name,
+        judge=packaged_judge("uosam.backends.sam") if options.name == "tiny" else None,
     )
 
 
@@ -76,6 +78,7 @@ class SamBackend:
             float32, for the sines of its coordinates need more than 8 bits.
         batch_size: prompts decoded at a time at most.
         name: key of ``BUILDERS``.
+        judge: what chooses among its answers; None if none was fitted for its weights.
     """
 
     sam: Any
@@ -83,6 +86,7 @@ class SamBackend:
     autocast: bool = False
     batch_size: int = 64
     name: str = "SAM"
+    judge: Judge | None = None
 
     def embed(self, image: Image) -> Embedding:
         """Encode one picture, scaled so that its long side fills the network's square.

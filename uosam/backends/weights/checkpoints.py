@@ -174,10 +174,15 @@ def load_weights(
     actual = {key: tuple(value.shape) for key, value in state.items()}
     other = recognise_other(state)
     if other is not None:
+        remedy = (
+            "give it with --model semantic_sam_t or semantic_sam_l"
+            if other == "Semantic-SAM"
+            else "SAM, SAM-HQ and SAM 2 are read from a folder of transformers, with --model hf "
+            "--checkpoint FOLDER"
+        )
         raise BackendError(
             f"{path} must hold the weights of {name}, got a {other}, which is another network; "
-            "SAM, SAM-HQ and SAM 2 are read from a folder of transformers, with --model hf "
-            "--checkpoint FOLDER"
+            f"{remedy}"
         )
     missing, extra = expected.keys() - actual.keys(), actual.keys() - expected.keys()
     reshaped = {key for key in expected.keys() & actual.keys() if expected[key] != actual[key]}
@@ -194,8 +199,10 @@ def load_weights(
         other = recognise(actual)
         if other not in (None, name):
             remedy = f"the file looks like {other}: use --model {other}, or {_get(MODELS[name])}"
-        else:
+        elif path == weights_path(MODELS[name]):
             remedy = _get(MODELS[name])
+        else:
+            remedy = f"it is of another network, or not all of one; {_again(name, path)}"
         raise BackendError(
             f"{path} must hold the {len(expected)} tensors of {name}, got {', '.join(faults)}; "
             f"{remedy}"

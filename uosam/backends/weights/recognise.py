@@ -63,10 +63,14 @@ def without_prefix(state: Mapping[str, Any], expected: Mapping[str, Any]) -> dic
     >>> without_prefix({"module.a.b": 1, "head": 2}, {"a.b": 0})
     {'a.b': 1}
     """
-    anchor = next(iter(expected), "")
-    prefixes = {name.removesuffix(anchor) for name in state if name.endswith("." + anchor)}
-    if anchor in state or not prefixes:
-        return dict(state)
+    # The first tensor of each part of the network; another network may lack some of them.
+    anchors = {name.partition(".")[0]: name for name in reversed(list(expected))}.values()
+    prefixes = {""} | {
+        name.removesuffix(anchor)
+        for name in state
+        for anchor in anchors
+        if name.endswith("." + anchor)
+    }
 
     def fits(prefix: str) -> int:
         return sum(prefix + name in state for name in expected)

@@ -50,6 +50,18 @@ SETS: dict[str, int | None] = {
     "objects": 0,
     "street": None,
     "facade": 0,
+    "animals": 0,
+    "objects_voc": 0,
+    "objects_coco": 0,
+    "indoor": 0,
+    "salient": 0,
+    "grabcut": 0,
+    "faces": 0,
+    "carparts": 0,
+    "flowers": 0,
+    "plants": 0,
+    "aerial": 0,
+    "video": 0,
 }
 """Background id of each set; None where every id is a class."""
 HARM = 0.01

@@ -349,7 +349,8 @@ def test_a_result_draws_and_saves_itself(
 def test_decisions_are_a_frame(refiner: uosam.Refiner, scene: Scene) -> None:
     frame = refiner(scene.image, scene.coarse, names={2: "box"}).decisions
     assert frame.columns.to_list() == [
-        "label", "name", "round", "accepted", "reason", "score", "agreement", "area",
+        "label", "name", "round", "accepted", "reason", "score", "agreement", "area", "answer",
+        "gain",
     ]  # fmt: skip
     assert dict(zip(frame["label"], frame["name"], strict=True)) == {1: "", 2: "box"}
     assert frame["accepted"].all()

@@ -47,7 +47,7 @@ class Refiner:
         BackendError: the model or its weights cannot be loaded.
 
     >>> import numpy as np
-    >>> refiner = Refiner("graphcut", rounds=2)
+    >>> refiner = Refiner("graphcut", rounds=2, judge=False)
     >>> image = np.zeros((40, 60, 3), np.uint8)
     >>> image[10:30, 15:45] = (200, 80, 40)
     >>> mask = np.zeros((40, 60), bool)
@@ -228,7 +228,7 @@ def refine(
     >>> image[10:30, 15:45] = (200, 80, 40)
     >>> mask = np.zeros((40, 60), np.uint8)
     >>> mask[12:33, 12:42] = 255
-    >>> refine(image, mask, "graphcut")  # doctest: +ELLIPSIS
+    >>> refine(image, mask, "graphcut", judge=False)  # doctest: +ELLIPSIS
     Refinement(40 x 60, 1 of 1 objects redrawn, 10.7 % of pixels changed, ...)
     """
     refiner = Refiner(model, device=device, config=config, **options)

@@ -45,7 +45,7 @@ def test_zipfile_sees_nothing_bad(files):
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-@pytest.mark.parametrize("model", sorted(MODELS))
+@pytest.mark.parametrize("model", sorted(set(MODELS) - {"segmentor"}))  # a folder, no file
 def test_every_coarse_model(files, model, name, tmp_path, capfd):
     settings = {}
     if model == "kmeans":

@@ -39,7 +39,8 @@ def imitate_coarse(
 
 def smooth_noise(hw: tuple[int, int], generator: np.random.Generator, deviation: float) -> Floats:
     """Draw (H, W) noise of a standard deviation that changes over a few cells."""
-    wide = generator.standard_normal((hw[0] + 8, hw[1] + 8), np.float32)
+    # Drawn as float64: the masks of the examples are made again to the pixel by these draws.
+    wide = generator.standard_normal((hw[0] + 8, hw[1] + 8)).astype(np.float32)
     field = np.asarray(cv2.GaussianBlur(wide, (0, 0), 1.0)[4:-4, 4:-4], np.float32)
     field *= deviation / (field.std() + 1e-6)
     return field

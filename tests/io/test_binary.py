@@ -86,7 +86,7 @@ def photos(masks):
     return masks.parent / "photos"
 
 
-CONFIG = load_config(overrides=["backend.name=graphcut"])
+CONFIG = load_config(overrides=["backend.name=graphcut", "local_region.judge=false"])
 
 
 def test_refining_a_binary_set(photos, masks, tmp_path):

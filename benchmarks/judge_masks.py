@@ -54,7 +54,7 @@ def draw_question(regions: LabelMap, kind: str, generator: np.random.Generator) 
 
 
 def match_question(coarse: LabelMap, regions: LabelMap) -> Question:
-    """Take a network's own map: what a label stands for is the region that it overlaps best.
+    """Take a network's own map: a label stands for the regions that it overlaps best together.
 
     Args:
         coarse: (H, W) ids of classes, 0 = background.
@@ -70,9 +70,13 @@ def match_question(coarse: LabelMap, regions: LabelMap) -> Question:
             for region in np.unique(regions[mask]).tolist()
             if region != rest
         }
-        best = max(overlaps, key=lambda region: overlaps[region], default=rest)
-        if overlaps.get(best, 0) > _OVERLAP:
-            target[regions == best] = label
+        # A class may lie on several objects: more of them as long as the overlap rises.
+        best = regions == -1
+        for region in sorted(overlaps, key=lambda region: -overlaps[region]):
+            more = best | (regions == region)
+            if iou(mask, more) > max(iou(mask, best), _OVERLAP):
+                best = more
+        target[best] = label
     return Question(coarse=coarse, target=target, background=0)
 
 

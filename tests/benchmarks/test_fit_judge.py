@@ -9,8 +9,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from benchmarks.fit_judge import as_table, as_trees, collect, fit, held_back, join, report
+from benchmarks.fit_judge import as_trees, fit, held_back, judge_text, report
 from benchmarks.judge_masks import KINDS, draw_question, match_question
+from benchmarks.judge_table import as_table, choose_pictures, collect
 from tests.conftest import Scene
 from tests.fakes import FakeBackend
 from uosam.labels import iou
@@ -68,24 +69,74 @@ def test_every_answer_is_measured_and_compared_with_the_truth(tmp_path: Path, sc
     again = (table["kind"] == 0) & (table["coarse"] > 0.3)
     assert again.any()
     assert (table["gain"] + table["coarse"])[again].min() > 0.8
-    both = join([table, table])
-    assert len(np.unique(both["object"])) == 2 * len(np.unique(table["object"]))
+    # Where a network has made a map, its objects come first, and one more map is drawn.
+    (tmp_path / "made" / "x").mkdir(parents=True)
+    coarse = PIL.Image.fromarray(scene.coarse.astype(np.uint8))
+    coarse.save(tmp_path / "made" / "x" / "a.png")
+    picture = [("x", tmp_path / "a.jpg")]
+    mapped = as_table(
+        list(
+            collect(
+                picture, FakeBackend(), PromptOptions(), kinds, generator, made=tmp_path / "made"
+            )
+        )
+    )
+    assert KINDS[mapped["masks"][0]] == "made"
+    assert set(mapped["masks"]) <= {0, 3}
+    assert (mapped["gain"] + mapped["coarse"])[mapped["masks"] == 3].max() > 0.85
 
 
-def test_trees_answer_as_the_model_they_were_read_from() -> None:
+def test_pictures_with_a_networks_map_are_all_taken(tmp_path: Path) -> None:
+    for source, amount in (("voc", 60), ("human", 3)):
+        (tmp_path / "data" / source).mkdir(parents=True)
+        for number in range(amount):
+            (tmp_path / "data" / source / f"{number:02d}.jpg").touch()
+    (tmp_path / "made" / "voc").mkdir(parents=True)
+    for number in range(5):
+        (tmp_path / "made" / "voc" / f"{number:02d}.png").touch()
+    root, made = tmp_path / "data", tmp_path / "made"
+    chosen = choose_pictures(root, made, np.random.default_rng(0))
+    assert chosen == choose_pictures(root, made, np.random.default_rng(0))
+    assert len(chosen) == len(set(chosen)) == 5 + 36 + 3
+    assert {("voc", root / "voc" / f"{number:02d}.jpg") for number in range(5)} <= set(chosen)
+    assert len(choose_pictures(root, None, np.random.default_rng(0))) == 36 + 3
+
+
+def synthetic(rows: int = 1200) -> dict[str, np.ndarray]:
+    """A table in which the score tells all."""
     generator = np.random.default_rng(1)
-    rows = 1200
     evidence = generator.random((rows, len(FEATURES)), np.float32)
     good = evidence[:, FEATURES.index("score")] - 0.5
-    table = {
+    gain = good + 0.01 * generator.standard_normal(rows)
+    return {
         "evidence": evidence,
-        "gain": good + 0.01 * generator.standard_normal(rows),
+        "gain": gain,
+        "boundary_gain": gain,
         "coarse": np.full(rows, 0.5),
         "picture": np.arange(rows) // 20,
         "object": np.arange(rows) // 4,
         "kind": np.tile(np.arange(4), rows // 4),
         "masks": np.arange(rows) // 4 % 3,
     }
+
+
+def test_the_same_table_gives_the_same_file() -> None:
+    text = judge_text(synthetic(), ["first", "again"])
+    assert text == judge_text(synthetic(), ["first", "again"])
+    judge = read_judge(text)
+    assert judge.kinds == ("first", "again")
+    names = [FEATURES[column] for column in judge.columns]
+    assert "is_first" in names
+    assert "is_blend" not in names
+    other = synthetic()
+    other["gain"] = -other["gain"]
+    other["boundary_gain"] = -other["boundary_gain"]
+    assert judge_text(other, ["first", "again"]) != text
+
+
+def test_trees_answer_as_the_model_they_were_read_from() -> None:
+    table = synthetic()
+    evidence = table["evidence"]
     names = ["size_old", "score", "growth"]
     model = fit(table, names)
     start, trees = as_trees(model)

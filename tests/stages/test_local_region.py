@@ -122,6 +122,38 @@ def test_contested_pixels_go_to_the_surer_object_or_to_the_smaller() -> None:
     assert merged_map(coarse, both, accepted, 0, "paint").tolist() == [[1, 1, 1, 2, 2, 2]]
 
 
+def test_what_lies_inside_a_larger_redraw_lies_on_top_of_it() -> None:
+    coarse = np.array([[2, 2, 2, 1, 1, 2]], np.int32)
+    dog, sofa = [[0, 0, 0, 1, 1, 0]], [[1, 1, 1, 1, 1, 1]]
+    surer = [[[-9, -9, -9, 1, 1, -9]], [[7, 7, 7, 7, 7, 7]]]
+    both = redraws([1, 2], [dog, sofa], surer)
+    accepted = np.array([True, True])
+    assert merged_map(coarse, both, accepted, 0, "logits").tolist() == [[2, 2, 2, 1, 1, 2]]
+    assert merged_map(coarse, both, np.array([False, True]), 0, "logits").tolist() == [
+        [2, 2, 2, 1, 1, 2]
+    ]
+    # Two redraws of the same thing: the surer has it, the other keeps its coarse shape.
+    alike = redraws([1, 2], [sofa, sofa], [[[1] * 6], [[7] * 6]])
+    assert (merged_map(coarse, alike, accepted, 0, "logits") == coarse).all()
+    # An object that sticks out by more than a tenth is beside the other, not on it.
+    out = redraws(
+        [1, 2], [[[0, 0, 0, 1, 1, 0]], [[1, 1, 1, 1, 0, 0]]], [surer[0], [[7, 7, 7, 7, -9, -9]]]
+    )
+    assert merged_map(coarse, out, accepted, 0, "logits").tolist() == [[2, 2, 2, 2, 1, 0]]
+
+
+def test_claims_decide_about_contested_pixels_where_there_are_any() -> None:
+    coarse = np.array([[1, 1, 1, 0, 2, 2]], np.int32)
+    masks = [[[1, 1, 1, 1, 0, 0]], [[0, 0, 0, 1, 1, 1]]]
+    both = redraws([1, 2], masks, [[[5, 5, 5, 9, -5, -5]], [[-5, -5, -5, 1, 5, 5]]])
+    claims = np.zeros_like(both.logits)
+    claims[1] = 1
+    claimed = replace(both, claims=claims)
+    accepted = np.array([True, True])
+    assert merged_map(coarse, both, accepted, 0, "logits").tolist() == [[1, 1, 1, 1, 2, 2]]
+    assert merged_map(coarse, claimed, accepted, 0, "logits").tolist() == [[1, 1, 1, 2, 2, 2]]
+
+
 def test_what_an_object_gives_up_becomes_background_or_its_best_claimant() -> None:
     coarse = np.array([[1, 1, 2, 2]], np.int32)
     fewer = redraws([1, 2], [[[1, 0, 0, 0]], [[0, 0, 1, 1]]], [[[5, -4, -5, -5]], [[-5, -1, 5, 5]]])

@@ -9,7 +9,12 @@ from numpy.typing import NDArray
 
 from uosam.labels import from_logits
 from uosam.stages.redraw import Redraws
-from uosam.structures import Embedding, LabelMap
+from uosam.structures import Embedding, Floats, LabelMap
+
+_INSIDE = 0.9
+"""Share of a redraw inside a larger one from which on it lies on top of that."""
+_SMALLER = 0.9
+"""Share of the larger one's area up to which it counts as larger."""
 
 
 def merge(
@@ -24,7 +29,7 @@ def merge(
 
     Objects that were rejected or never asked about keep every coarse pixel. A pixel that an
     accepted object gave up and nobody took becomes background or, without a background, goes
-    to the object whose logit there is highest. An object that the others would cover entirely
+    to the object whose claim there is highest. An object that the others would cover entirely
     keeps its coarse shape. IGNORE stays.
 
     Args:
@@ -33,7 +38,7 @@ def merge(
         accepted: (K,) which of them replace their coarse shape.
         embedding: of the picture.
         background: id of the background, or None.
-        rule: as ``LocalRegionOptions.merge``; equal logits go to the earlier object.
+        rule: as ``LocalRegionOptions.merge``; equal claims go to the earlier object.
 
     Returns:
         (H, W) labels.
@@ -52,8 +57,13 @@ def merge(
         order = taken[
             np.argsort([-np.count_nonzero(m) for m in redraws.masks[taken]], kind="stable")
         ]
+    claims = redraws.logits if redraws.claims is None else redraws.claims
+    above = _above(redraws.logits, taken)
     for index in order:
-        mask, logits = redraws.masks[index], from_logits(redraws.logits[index], embedding)
+        mask, logits = redraws.masks[index], from_logits(claims[index], embedding)
+        if rule == "logits":
+            for other in np.flatnonzero(above[:, index]):
+                mask = mask & ~redraws.masks[other]
         wins = mask if rule == "paint" else mask & ((owner < 0) | (logits > best))
         owner[wins], best[wins] = index, logits[wins]
         surer = logits > highest
@@ -67,3 +77,25 @@ def merge(
         theirs = np.isin(coarse, lost)
         merged[theirs] = coarse[theirs]
     return merged
+
+
+def _above(logits: Floats, taken: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Tell which redraws lie on top of which: nearly all inside one that is larger.
+
+    A dog on a sofa is drawn twice, as the dog and as a part of the sofa; the segmenter is no surer
+    of one than of the other.
+
+    Args:
+        logits: (K, 4h, 4w).
+        taken: indices of the redraws that count.
+
+    Returns:
+        (K, K) True where the first lies on the second.
+    """
+    cells = (logits[taken] > 0).reshape(len(taken), -1).astype(np.float32)
+    shared = cells @ cells.T
+    areas = np.diagonal(shared)
+    on_top = (shared >= _INSIDE * areas[:, None]) & (areas[:, None] < _SMALLER * areas[None])
+    result = np.zeros((len(logits), len(logits)), bool)
+    result[np.ix_(taken, taken)] = on_top & (areas > 0)[:, None]
+    return result

@@ -48,6 +48,8 @@ class Redraws:
             by one where pixels are decided, since a picture may hold hundreds of objects.
         scores: (K,) estimates of IoU, parts weighed by area.
         changed: (K,) whether any part differs from its coarse region.
+        claims: (K, 4h, 4w) logits that decide about pixels of several objects, made in the same way
+            for all of them; None for ``logits``.
     """
 
     labels: NDArray[np.int32]
@@ -55,6 +57,7 @@ class Redraws:
     logits: Floats
     scores: Floats
     changed: NDArray[np.bool_]
+    claims: Floats | None = None
 
 
 def choose(

@@ -24,6 +24,8 @@ from uosam.structures import (
 if TYPE_CHECKING:
     from uosam.stages.local_region import LocalRegionOptions
 
+_CLAIM = "again"  # the kind of answer whose logits decide about pixels of several objects
+
 
 def redraw_by_judge(
     coarse: LabelMap,
@@ -55,6 +57,7 @@ def redraw_by_judge(
     """
     ground = lay_ground(coarse, image, embedding, background)
     taken: list[tuple[int, Candidate, Mask, bool]] = []
+    claims = []
     decisions = []
     for label, found in candidates(prompts, embedding, backend, judge.kinds):
         old = coarse == label
@@ -79,6 +82,8 @@ def redraw_by_judge(
         agreement = iou(mask, old)
         reason = "no gain" if gain <= 0 else "unchanged" if agreement == 1 else "accepted"
         taken.append((label, best, mask, reason == "accepted"))
+        # Logits of different kinds of answers do not compare.
+        claims.append(next((one for one in found if one.kind == _CLAIM), best).logits)
         decisions.append(
             Decision(
                 label=label,
@@ -97,6 +102,7 @@ def redraw_by_judge(
         logits=np.reshape([best.logits for _, best, _, _ in taken], (-1, *embedding.logits_hw)),
         scores=np.array([best.score for _, best, _, _ in taken], np.float32),
         changed=np.array([changed for *_, changed in taken], bool),
+        claims=np.reshape(claims, (-1, *embedding.logits_hw)),
     )
     return redraws, tuple(decisions)
 

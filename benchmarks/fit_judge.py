@@ -41,7 +41,7 @@ _FOLDS = 4
 
 
 def fit(table: Mapping[str, NDArray[Any]], names: Sequence[str]) -> HistGradientBoostingRegressor:
-    """Fit trees to gains, losses stretched by ``LOSS``; every object of a kind of map weighs the same."""
+    """Fit trees to gains, losses stretched by ``LOSS``; objects of a kind of map weigh the same."""
     columns = [FEATURES.index(name) for name in names]
     _, inverse, answers = np.unique(table["object"], return_inverse=True, return_counts=True)
     weight = 1 / answers[inverse]

@@ -53,9 +53,9 @@ class LocalRegionOptions:
             is smaller is removed or filled.
         levels: levels of granularity that the first decode asks for, 1 whole to 6 smallest part,
             rising; () lets the segmenter choose.
-        merge: "logits" gives a contested pixel to the surer object, unless one lies nearly all inside
-            the other, which it then lies on top of; "paint" lets smaller objects overwrite larger
-            ones everywhere (the paper).
+        merge: "logits" gives a contested pixel to the surer object, unless one lies nearly all
+            inside the other, which it then lies on top of; "paint" lets smaller objects overwrite
+            larger ones everywhere (the paper).
     """
 
     enabled: bool = True

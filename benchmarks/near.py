@@ -1,4 +1,4 @@
-"""What refining does to masks that are nearly right, where there is little to gain and much to lose.
+"""What refining does to masks that are nearly right: little to gain and much to lose.
 
 ``python -m benchmarks.near`` makes masks such as a supervised network of stride 8 gives, from the
 truth of every development set, refines them with the default settings, prints a table and appends

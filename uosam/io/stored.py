@@ -88,7 +88,7 @@ OTHER_MASKS = {
     **dict.fromkeys(
         (".tif", ".tiff", ".bmp", ".gif", ".ppm"), "convert it to PNG, which keeps ids"
     ),
-    ".json": "draw its polygons or run lengths into one PNG of ids a picture first",
+    ".json": "COCO JSON is read as a file, not beside PNG; 'uosam export FILE --from' reads others",
     ".mat": "save the array of ids as .npy first",
     **dict.fromkeys(
         (".jpg", ".jpeg", ".webp"), "lossy formats such as JPEG change ids, write PNG instead"

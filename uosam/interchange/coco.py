@@ -104,7 +104,8 @@ def document(pictures: Iterable[Labelled], legend: Legend) -> dict[str, Any]:
     """Return the COCO document of label maps, ready for ``json``."""
     titles = legend.titles
     ignore = max([0, *legend.ids, legend.background or 0]) + 1
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     ignored = False
     for number, picture in enumerate(pictures, start=1):
         height, width = picture.labels.shape

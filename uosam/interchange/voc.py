@@ -98,7 +98,7 @@ def _boxes(picture: Labelled, found: Iterable[tuple[str, tuple[int, int, int, in
         for key, side in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True):
             SubElement(bounds, key).text = str(side + 1)  # VOC counts pixels from 1 on
     ElementTree.indent(root)
-    return ElementTree.tostring(root, "utf-8")
+    return bytes(ElementTree.tostring(root, "utf-8"))
 
 
 def decode(source: Path, known: Mapping[str, int] | None) -> tuple[Legend, Iterator[Labelled]]:

@@ -63,6 +63,16 @@ def command(
             )
         ),
     ] = None,
+    colours: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TABLE",
+            help=_short(
+                "labels.colours=TABLE",
+                "Read RGB masks by colour: voc, cityscapes, ade20k, camvid or a CSV file.",
+            ),
+        ),
+    ] = None,
     depth: Annotated[
         str | None,
         typer.Option(
@@ -148,6 +158,7 @@ def command(
         "engine.workers": workers,
         "labels.background": background,
         "labels.codec": codec,
+        "labels.colours": colours,
         "depth.folder": depth,
         "depth.optional": "true" if depth_optional else None,
         "engine.manifest": manifest,

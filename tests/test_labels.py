@@ -18,6 +18,7 @@ from uosam.labels import (
     components,
     from_logits,
     iou,
+    near_distance,
     signed_distance,
     to_grid,
     without_small_regions,
@@ -41,6 +42,13 @@ def test_signed_distance_is_that_of_brute_force(mask: np.ndarray) -> None:
         if len(others):
             expected = np.sqrt(((others - [y, x]) ** 2).sum(axis=1).min())
         assert found[y, x] == pytest.approx(expected if mask[y, x] else -expected, rel=1e-4)
+
+
+@given(small_masks, st.sampled_from([0.5, 1.0, 2.5, 20.0]))
+def test_near_distance_is_the_distance_cut_off(mask: np.ndarray, reach: float) -> None:
+    placed = np.pad(mask, ((3, 0), (2, 7)))
+    expected = np.clip(signed_distance(placed), -reach, reach)
+    np.testing.assert_allclose(near_distance(placed, reach), expected, rtol=1e-6)
 
 
 @given(small_masks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Any
 
 import cv2
@@ -82,7 +83,12 @@ def areas(labels: LabelMap) -> dict[int, int]:
     >>> areas(np.array([[0, 0, 7], [-1, 7, 7]], np.int32))
     {0: 2, 7: 3}
     """
-    ids, counts = np.unique(labels[labels >= 0], return_counts=True)
+    known = labels[labels >= 0]
+    if known.size and known.max() < known.size:  # ten times faster than a sort; ids may be 2 ** 30
+        counts = np.bincount(known)
+        ids = np.flatnonzero(counts)
+        return dict(zip(ids.tolist(), counts[ids].tolist(), strict=True))
+    ids, counts = np.unique(known, return_counts=True)
     return dict(zip(ids.tolist(), counts.tolist(), strict=True))
 
 
@@ -156,6 +162,32 @@ def signed_distance(mask: Mask) -> Floats:
     to_edge = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     to_mask = cv2.distanceTransform(1 - inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return np.asarray(to_edge - to_mask, np.float32)
+
+
+def near_distance(mask: Mask, reach: float) -> Floats:
+    """Signed distance up to a reach, at the cost of the mask's own window.
+
+    Args:
+        mask: (H, W).
+        reach: pixels beyond which the distance does not matter, above 0.
+
+    Returns:
+        (H, W) ``signed_distance`` clipped to plus and minus ``reach``.
+
+    >>> near_distance(np.array([[0, 0, 0, 1, 1]], bool), 2.0).tolist()
+    [[-2.0, -2.0, -1.0, 1.0, 2.0]]
+    """
+    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    result = np.full(mask.shape, -reach, np.float32)
+    if not len(rows):
+        return result
+    around = ceil(reach) + 1  # the edge of the window must not pass for the picture's border
+    window = (
+        slice(max(0, rows[0] - around), rows[-1] + 1 + around),
+        slice(max(0, cols[0] - around), cols[-1] + 1 + around),
+    )
+    result[window] = np.clip(signed_distance(mask[window]), -reach, reach)
+    return result
 
 
 def colour_gradient(image: Image | Floats) -> Floats:

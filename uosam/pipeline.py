@@ -14,6 +14,7 @@ from uosam.stages.global_region import GlobalRegionOptions, refine_global
 from uosam.stages.guide import check_guide
 from uosam.stages.local_region import LocalRegionOptions, refine_local
 from uosam.stages.prompts import PromptOptions, make_prompts
+from uosam.stages.working_size import WorkingSizeOptions, at_working_size
 from uosam.structures import (
     IGNORE,
     Backend,
@@ -33,11 +34,13 @@ class RefineOptions:
     """The options of the three stages.
 
     Attributes:
+        working_size: the size at which large pictures are refined.
         prompts: which prompts an object gets.
         local_region: how objects are redrawn and which redraws are kept.
         global_region: how whole-picture proposals vote.
     """
 
+    working_size: WorkingSizeOptions = field(default_factory=WorkingSizeOptions)
     prompts: PromptOptions = field(default_factory=PromptOptions)
     local_region: LocalRegionOptions = field(default_factory=LocalRegionOptions)
     global_region: GlobalRegionOptions = field(default_factory=GlobalRegionOptions)
@@ -81,10 +84,11 @@ def refine(
     guide = Guide(image=guide) if isinstance(guide, np.ndarray) else guide
     check_guide(guide, image_hw, options.global_region)
     seconds: dict[str, float] = {}
+    at_work = at_working_size(image, coarse, guide, options.working_size)
     with _timed(seconds, "embed"):
-        embedding = backend.embed(image)
+        embedding = backend.embed(at_work.image)
     verdicts: list[Decision] = []
-    current = coarse
+    current = at_work.coarse
     for number in range(options.local_region.rounds):
         with _timed(seconds, "prompts"):
             prompts = make_prompts(
@@ -93,7 +97,7 @@ def refine(
         with _timed(seconds, "local_region"):
             local = refine_local(
                 current,
-                image,
+                at_work.image,
                 prompts,
                 embedding,
                 backend,
@@ -109,18 +113,24 @@ def refine(
             break
         current, scores = local.labels, None  # the scores are of the first map
     with _timed(seconds, "global_region"):
-        labels = refine_global(
-            current, embedding, backend, options.global_region, background=background, guide=guide
+        voted = refine_global(
+            current,
+            embedding,
+            backend,
+            options.global_region,
+            background=background,
+            guide=at_work.guide,
         )
+    labels = at_work.restore_labels(voted)
     return Refinement(
         labels=labels,
         ids=labels,
         coarse=coarse,
         image=image,
-        local=current,
-        confidence=local.confidence,
-        prompts=asked_first,
-        verdicts=tuple(verdicts),
+        local=labels if voted is current else at_work.restore_labels(current),
+        confidence=at_work.restore_field(local.confidence),
+        prompts=at_work.restore_prompts(asked_first),
+        verdicts=at_work.restore_decisions(verdicts),
         seconds=seconds,
         spec=LabelSpec(codec="npy", background=background, ignore=IGNORE, dtype="int32"),
     )

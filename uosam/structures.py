@@ -49,6 +49,7 @@ class LabelSpec:
         palette: RGB palette bytes of an indexed PNG, kept as read.
         dtype: numpy dtype of the stored array.
         key: name of the array inside an ``.npz``.
+        colours: name of the colour table of a colour-coded map.
     """
 
     codec: str
@@ -58,6 +59,7 @@ class LabelSpec:
     palette: bytes | None = None
     dtype: str = "uint8"
     key: str | None = None
+    colours: str | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -138,8 +138,8 @@ def test_flags_are_short_for_settings(uosam_command: Run, folders: Path) -> None
     )
     assert code == 0, err
     settings = yaml.safe_load((folders / "out/config.yaml").read_text())
-    labels = {"codec": "index8", "background": "none", "ignore": "default", "scores": None}
-    assert settings["labels"] == labels
+    labels = {"codec": "index8", "background": "none", "ignore": "default"}
+    assert settings["labels"] == {**labels, "scores": None, "colours": None}
     assert settings["backend"]["device"] == "cpu"
     assert settings["backend"]["batch_size"] == 7
     assert sorted(path.name for path in folders.glob("drawn/*")) == ["a.jpg", "b.jpg", "c.jpg"]

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from uosam.api.pictures import to_array
 from uosam.errors import InputError
-from uosam.io.codecs import Choice, LabelFile, decode_stored, store_ids
-from uosam.io.stored import Stored, is_soft, read_stored
+from uosam.io.codecs import Choice, LabelFile, decode_stored
+from uosam.io.stored import Stored, is_soft, read_stored, store_ids
 from uosam.structures import LabelMap
 
 if TYPE_CHECKING:

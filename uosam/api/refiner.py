@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from uosam.api.coco import from_coco, is_coco
 from uosam.api.masks import to_labels, to_stored
 from uosam.api.pictures import to_image
 from uosam.api.settings import settle
@@ -95,7 +96,8 @@ class Refiner:
             image: path, Pillow picture, array or torch tensor: (H, W), (H, W, C) or (C, H, W), in
                 the order RGB; uint8, uint16, or floats in [0, 1].
             mask: of the same size: path, Pillow picture (palette too), integer or bool ids (H, W),
-                binary 0 / 255, float scores (C, H, W), or one soft mask (H, W) in [0, 1].
+                binary 0 / 255, float scores (C, H, W), or one soft mask (H, W) in [0, 1]; or the
+                path of COCO JSON that names the picture, whose objects become ids from 1 on.
             guide: a second picture of the view, such as rendered depth (``make_guide`` of
                 ``uosam.geometry.render``), in which the global stage looks for proposals.
             background: id that is no object, None where every id is a class (STEGO-style); 0 by
@@ -177,7 +179,10 @@ class Refiner:
             background = None if labels.background == "none" else labels.background
         if ignore == "default":
             ignore = None if labels.ignore == "none" else labels.ignore
-        file = to_labels(mask, background=background, ignore=ignore, codec=labels.codec)
+        if is_coco(mask):
+            file = from_coco(mask, image)
+        else:
+            file = to_labels(mask, background=background, ignore=ignore, codec=labels.codec)
         if names:
             file = replace(file, spec=replace(file.spec, names=dict(names)))
         picture = to_image(image)

@@ -87,6 +87,14 @@ def command(
         str | None,
         typer.Option(metavar="ID|none", help="Id that is no object.", rich_help_panel=_KNOBS),
     ] = None,
+    colours: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TABLE",
+            help="Read RGB masks by colour: voc, cityscapes, ade20k, camvid or a CSV file.",
+            rich_help_panel=_KNOBS,
+        ),
+    ] = None,
     boundary_ratio: Annotated[
         float | None,
         typer.Option(help="Boundary depth, part of the diagonal.", rich_help_panel=_KNOBS),
@@ -162,6 +170,7 @@ def command(
         match=read_match(match) if match else None,
         resamples=resamples,
         workers=workers,
+        colours=colours,
         **words,
     )
     outputs = Outputs(

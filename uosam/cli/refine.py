@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +13,7 @@ from uosam.cli.dial import Granularity, Level, level_settings
 
 if TYPE_CHECKING:
     from uosam.config import Config
+    from uosam.runs.task import Outcome
     from uosam.structures import Guide
 
 
@@ -25,7 +28,7 @@ def command(
             metavar="IMAGES MASKS OUT",
             show_default=False,
             help="Folders of pictures, coarse masks and results, or a file each; OUT alone with "
-            "--manifest.",
+            "--manifest. MASKS may be COCO JSON.",
         ),
     ],
     model: Annotated[
@@ -58,6 +61,16 @@ def command(
                 "labels.codec=NAME",
                 "Insist on luss, index8, palette, index16, npy or scores.",
             )
+        ),
+    ] = None,
+    colours: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TABLE",
+            help=_short(
+                "labels.colours=TABLE",
+                "Read RGB masks by colour: voc, cityscapes, ade20k, camvid or a CSV file.",
+            ),
         ),
     ] = None,
     depth: Annotated[
@@ -145,6 +158,7 @@ def command(
         "engine.workers": workers,
         "labels.background": background,
         "labels.codec": codec,
+        "labels.colours": colours,
         "depth.folder": depth,
         "depth.optional": "true" if depth_optional else None,
         "engine.manifest": manifest,
@@ -162,6 +176,9 @@ def command(
     if len(inputs) != (0 if table else 2):
         expected = "OUT alone, since a manifest names the files" if table else "IMAGES MASKS OUT"
         raise InputError(f"expected {expected}, got {' '.join(map(str, paths))}")
+    if inputs and inputs[1].suffix.lower() == ".json" and inputs[0].is_dir():
+        _refine_coco(inputs[0], inputs[1], out, options, as_json)
+        return
     single = [path.is_file() for path in inputs]
     if any(single) and not all(single):
         raise InputError(
@@ -186,6 +203,26 @@ def command(
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on from here", err=True)
         raise typer.Exit(130) from None
+    typer.echo(encode_summary(run, {}).decode() if as_json else "\n".join(describe(run)))
+    if run.failures:
+        raise typer.Exit(1)
+
+
+def _refine_coco(images: Path, source: Path, out: Path, config: Config, as_json: bool) -> None:
+    """Refine the masks of a COCO file."""
+    from uosam.cli.progress import show_progress
+    from uosam.runs.exchange.coco_masks import refine_coco
+    from uosam.runs.summary import describe, encode_summary
+
+    with ExitStack() as stack:
+        shown: list[Callable[[Outcome], None]] = []
+
+        def begin(total: int) -> None:
+            shown.append(stack.enter_context(show_progress(total)))
+
+        run = refine_coco(
+            images, source, out, config, on_outcome=lambda one: shown[0](one), begin=begin
+        )
     typer.echo(encode_summary(run, {}).decode() if as_json else "\n".join(describe(run)))
     if run.failures:
         raise typer.Exit(1)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from uosam.errors import InputError, UosamError
 from uosam.evaluation.pairs import Job
 from uosam.io.binary import read_binary
-from uosam.io.codecs import LabelFile, read_labels
+from uosam.io.codecs import Choice, LabelFile, read_labels
 from uosam.metrics.boundary import boundary_width
 from uosam.metrics.contour import object_boundary_f
 from uosam.metrics.counts import PairCounts, Target, Widths, count_pairs, prepare_target
@@ -78,7 +78,7 @@ def read_target(path: Path, protocol: Protocol) -> LabelMap:
     found = _read_binary(path, protocol)
     if found is not None:
         return check_target(str(path), found, protocol)
-    file = read_labels(path)
+    file = read_labels(path, colours=protocol.colours)
     _check_mode(path, file, protocol)
     return check_target(str(path), file.labels, protocol)
 
@@ -113,7 +113,8 @@ def read_prediction(path: Path, protocol: Protocol) -> LabelMap:
     found = _read_binary(path, protocol)
     if found is not None:
         return check_prediction(str(path), found, protocol)
-    file = read_labels(path, ignore=None if protocol.luss else "default")
+    ignore: Choice = None if protocol.luss else "default"
+    file = read_labels(path, ignore=ignore, colours=protocol.colours)
     _check_mode(path, file, protocol)
     return check_prediction(str(path), file.labels, protocol)
 

@@ -59,6 +59,7 @@ class EvaluateOptions:
         resamples: draws of the bootstrap; 0 leaves intervals out.
         level: part of the draws that an interval covers.
         workers: processes.
+        colours: table by which RGB masks are read, as ``uosam.io.codecs.LabelOptions``.
     """
 
     protocol: str = "plain"
@@ -76,6 +77,7 @@ class EvaluateOptions:
     resamples: int = 1000
     level: float = 0.95
     workers: int = 1
+    colours: str | None = None
 
     def __post_init__(self) -> None:
         """Check ranges.
@@ -116,10 +118,15 @@ class EvaluateOptions:
         """Return the protocol with these options in place of its own settings.
 
         Raises:
-            ConfigError: there is no protocol of this name.
+            ConfigError: there is no protocol of this name, or it reads no colour table.
         """
         protocol = find_protocol(self.protocol)
-        names = ("matching", "solver", "absent", "geometry", "boundary_ratio")
+        if protocol.luss and self.colours is not None:
+            raise ConfigError(
+                f"--protocol {self.protocol} reads RGB as id = R + 256 G, got the colour table "
+                f"{self.colours!r} too; leave out --colours, or take --protocol plain"
+            )
+        names = ("matching", "solver", "absent", "geometry", "boundary_ratio", "colours")
         changes = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         if self.background is not None:
             changes["background"] = None if self.background == "none" else self.background

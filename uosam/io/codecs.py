@@ -7,7 +7,7 @@ an id is spread over channels. The kind of file tells the codec (``docs/files.md
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from uosam.errors import ConfigError, InputError, unknown
 from uosam.io.atomic import write_atomic
+from uosam.io.colours import read_colours
 from uosam.io.soft import (
     binary_scores,
     check_scores,
@@ -23,7 +24,7 @@ from uosam.io.soft import (
     swap_scores,
     to_probabilities,
 )
-from uosam.io.stored import Stored, encode_stored, read_stored
+from uosam.io.stored import Stored, encode_stored, read_stored, store_ids
 from uosam.structures import IGNORE, Floats, LabelMap, LabelSpec
 
 Choice = int | Literal["default"] | None
@@ -52,6 +53,7 @@ CODECS = {
     "index16": Codec(title="16-bit grey PNG", ignore=65535),
     "npy": Codec(title=".npy or .npz of (H, W) ids, negative = ignore"),
     "scores": Codec(title=".npy or .npz of (C, H, W) class scores, id = argmax"),
+    "colours": Codec(title="RGB PNG of class colours, read by a table (labels.colours)"),
     "soft": Codec(title=".npy or .npz of (H, W) or (1, H, W) parts of one object, 1 above 0.5"),
 }
 
@@ -67,19 +69,28 @@ class LabelOptions:
         ignore: stored value that means "ignore", "none", or "default" for the codec's own.
         scores: folder of the class scores behind the masks, ``.npy`` or ``.npz`` of the same
             names, or None; masks stay in their own encoding.
+        colours: table by which RGB masks are read: voc, cityscapes, ade20k, camvid, or a CSV file
+            with the columns id, red, green, blue, name; None takes RGB for id = R + 256 G.
     """
 
     codec: str = "auto"
     background: int | Literal["default", "none"] = "default"
     ignore: int | Literal["default", "none"] = "default"
     scores: str | None = None
+    colours: str | None = None
 
     def __post_init__(self) -> None:
         """Check names and ranges.
 
         Raises:
-            ConfigError: unknown codec, or an id that is negative or another word.
+            ConfigError: unknown codec, or an id that is negative or another word; the codec
+                "colours" without a table.
         """
+        if self.codec == "colours" and self.colours is None:
+            raise ConfigError(
+                "labels.codec=colours needs the table to read them by, got none; say "
+                "labels.colours=voc, or another table"
+            )
         if self.codec != "auto" and self.codec not in CODECS:
             raise unknown("codec", self.codec, ("auto", *CODECS))
         for name, value in (("background", self.background), ("ignore", self.ignore)):
@@ -114,6 +125,7 @@ def read_labels(
     *,
     background: Choice = "default",
     ignore: Choice = "default",
+    colours: str | None = None,
 ) -> LabelFile:
     """Read a label map of any codec.
 
@@ -123,6 +135,7 @@ def read_labels(
         background: id of the background; None where every id is a class.
         ignore: stored value that becomes IGNORE; None keeps raw ids (1000 in a LUSS prediction is
             an ordinary id). Negative ids of arrays become IGNORE in any case.
+        colours: table by which RGB PNGs are read, as of ``uosam.io.colours.read_colours``.
 
     Raises:
         InputError: the file is missing, damaged, or does not fit the codec.
@@ -130,7 +143,12 @@ def read_labels(
     """
     if codec not in (None, "auto") and codec not in CODECS:
         raise unknown("codec", codec or "", ("auto", *CODECS))
-    return decode_stored(str(path), read_stored(path), codec, background=background, ignore=ignore)
+    stored = read_stored(path)
+    if colours is not None and stored.codec == "luss":
+        stored = replace(stored, codec="colours")
+    return decode_stored(
+        str(path), stored, codec, background=background, ignore=ignore, colours=colours
+    )
 
 
 def decode_stored(
@@ -140,6 +158,7 @@ def decode_stored(
     *,
     background: Choice = "default",
     ignore: Choice = "default",
+    colours: str | None = None,
 ) -> LabelFile:
     """Give a stored array its meaning; arguments as of ``read_labels``.
 
@@ -149,6 +168,7 @@ def decode_stored(
         codec: as for ``read_labels``.
         background: as for ``read_labels``.
         ignore: as for ``read_labels``.
+        colours: the table, for the codec "colours".
 
     Raises:
         InputError: the array does not fit the codec.
@@ -160,7 +180,7 @@ def decode_stored(
         )
     defaults = CODECS[stored.codec]
     sentinel = defaults.ignore if ignore == "default" else ignore
-    ids = _ids(path, stored)
+    ids = _ids(path, stored, colours)
     ignored = (ids < 0) if sentinel is None else (ids < 0) | (ids == sentinel)
     values = np.unique(ids[ignored])
     if len(values) > 1:
@@ -176,6 +196,7 @@ def decode_stored(
         palette=stored.palette,
         dtype=stored.array.dtype.name,
         key=stored.key,
+        colours=colours if stored.codec == "colours" else None,
     )
     scores = None
     if stored.codec == "scores":
@@ -192,6 +213,7 @@ def read_with(path: Path, options: LabelOptions) -> LabelFile:
         options.codec,
         background=None if options.background == "none" else options.background,
         ignore=None if options.ignore == "none" else options.ignore,
+        colours=options.colours,
     )
 
 
@@ -235,14 +257,18 @@ def encode_labels(
     )
 
 
-def _ids(path: str, stored: Stored) -> NDArray[np.int64]:
+def _ids(path: str, stored: Stored, colours: str | None) -> NDArray[np.int64]:
     """Turn the stored array into (H, W) ids, sentinels still in place."""
     array = stored.array
+    if stored.codec == "colours":
+        assert colours is not None
+        return read_colours(colours).to_ids(path, array).astype(np.int64)
     if stored.codec == "luss":
         if array[..., 2].any():
             raise InputError(
                 f"{path}: in a LUSS mask (id = R + 256 G) blue must be 0, got up to "
-                f"{array[..., 2].max()}; a colour picture is no mask, save ids as grey or palette"
+                f"{array[..., 2].max()}; a colour picture is no mask: where colours stand for "
+                "classes, name their table (--colours voc), else save ids as grey or palette"
             )
         return array[..., 0].astype(np.int64) + 256 * array[..., 1].astype(np.int64)
     if stored.codec == "scores":
@@ -260,40 +286,3 @@ def _ids(path: str, stored: Stored) -> NDArray[np.int64]:
     if array.size and not (array.min() >= limits.min and array.max() <= limits.max):
         raise InputError(f"{path}: ids must fit in 32 bits, got {array.min()} to {array.max()}")
     return array.astype(np.int64)
-
-
-def store_ids(labels: LabelMap, spec: LabelSpec) -> NDArray[Any]:
-    """Return the array that a file of ``spec`` holds, of any codec but "scores".
-
-    Raises:
-        InputError: an id or IGNORE does not fit the encoding.
-
-    >>> store_ids(np.array([[1, -1]], np.int32), LabelSpec(codec="index8", ignore=255)).tolist()
-    [[1, 255]]
-    """
-    if spec.ignore is None and (labels < 0).any():
-        raise InputError(
-            f"the map has ignored pixels, but its encoding {spec.codec!r} has no value for them; "
-            "set labels.ignore"
-        )
-    if spec.ignore is not None and (labels == spec.ignore).any() and spec.ignore >= 0:
-        raise InputError(f"id {spec.ignore} means ignore in this file; give the class another id")
-    ids = np.where(labels < 0, spec.ignore or 0, labels).astype(np.int64)
-    largest = _largest(spec)
-    if ids.size and (ids.max() > largest or (ids.min() < 0 and spec.codec != "npy")):
-        raise InputError(
-            f"codec {spec.codec!r} stores ids 0 to {largest}, got {ids.min()} to {ids.max()}; "
-            "use a wider encoding such as index16, luss or npy"
-        )
-    if spec.codec == "luss":
-        return np.stack([ids % 256, ids // 256, np.zeros_like(ids)], axis=-1).astype(np.uint8)
-    return ids.astype(spec.dtype)
-
-
-def _largest(spec: LabelSpec) -> int:
-    if spec.codec == "luss":
-        return 65535
-    dtype = np.dtype(spec.dtype)
-    if dtype.kind == "b":
-        return 1
-    return int(np.iinfo(dtype).max) if dtype.kind in "iu" else np.iinfo(np.int32).max

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from uosam.errors import InputError, UosamError, unknown
+from uosam.errors import ConfigError, InputError, UosamError, unknown
 from uosam.geometry.camera import Pinhole, Projective, from_matrix
 from uosam.geometry.depth_map import (
     ENCODINGS,
@@ -224,3 +224,22 @@ def _load_arrays(path: Path) -> dict[str, NDArray[Any]]:
         raise InputError(
             f"{path}: arrays are damaged or not plain numbers ({reason}); write them again"
         ) from error
+
+
+def check_depth(folder: str, grid: int) -> None:
+    """Refuse a folder of depth that is not there or that nobody would look into.
+
+    Args:
+        folder: of depth files.
+        grid: of the global stage, the only one that looks at depth.
+
+    Raises:
+        ConfigError: there is no such folder, or the global stage is left out.
+    """
+    if not Path(folder).is_dir():
+        raise ConfigError(f"depth.folder must be a folder of depth files, found none at {folder}")
+    if grid == 0:
+        raise ConfigError(
+            "depth is a guide for the global stage, which global_region.grid=0 leaves out; set "
+            "global_region.grid=16 or leave out depth.folder"
+        )

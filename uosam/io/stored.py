@@ -1,4 +1,4 @@
-"""Label files as they lie on disk: PNG of four kinds, ``.npy`` and ``.npz``; no meaning of ids."""
+"""Label files as they lie on disk: PNG of four kinds, ``.npy`` and ``.npz``, read and written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from uosam.errors import InputError
+from uosam.io.colours import read_colours
 from uosam.io.images import check_not_empty
+from uosam.structures import LabelMap, LabelSpec
 
 MASK_SUFFIXES = (".png", ".npy", ".npz")
 """File name endings taken for masks, in any case; all of them keep ids exactly."""
@@ -88,7 +90,7 @@ OTHER_MASKS = {
     **dict.fromkeys(
         (".tif", ".tiff", ".bmp", ".gif", ".ppm"), "convert it to PNG, which keeps ids"
     ),
-    ".json": "draw its polygons or run lengths into one PNG of ids a picture first",
+    ".json": "COCO JSON is read as a file, not beside PNG; 'uosam export FILE --from' reads others",
     ".mat": "save the array of ids as .npy first",
     **dict.fromkeys(
         (".jpg", ".jpeg", ".webp"), "lossy formats such as JPEG change ids, write PNG instead"
@@ -216,3 +218,42 @@ def _key(path: Path, names: list[str]) -> str:
         f"{path}: an archive must hold one array, or one called 'scores' or 'arr_0', "
         f"got {', '.join(sorted(names)) or 'none'}"
     )
+
+
+def store_ids(labels: LabelMap, spec: LabelSpec) -> NDArray[Any]:
+    """Return the array that a file of ``spec`` holds, of any codec but "scores".
+
+    Raises:
+        InputError: an id or IGNORE does not fit the encoding.
+
+    >>> store_ids(np.array([[1, -1]], np.int32), LabelSpec(codec="index8", ignore=255)).tolist()
+    [[1, 255]]
+    """
+    if spec.colours is not None:
+        return read_colours(spec.colours).to_colours(labels)
+    if spec.ignore is None and (labels < 0).any():
+        raise InputError(
+            f"the map has ignored pixels, but its encoding {spec.codec!r} has no value for them; "
+            "set labels.ignore"
+        )
+    if spec.ignore is not None and (labels == spec.ignore).any() and spec.ignore >= 0:
+        raise InputError(f"id {spec.ignore} means ignore in this file; give the class another id")
+    ids = np.where(labels < 0, spec.ignore or 0, labels).astype(np.int64)
+    largest = _largest(spec)
+    if ids.size and (ids.max() > largest or (ids.min() < 0 and spec.codec != "npy")):
+        raise InputError(
+            f"codec {spec.codec!r} stores ids 0 to {largest}, got {ids.min()} to {ids.max()}; "
+            "use a wider encoding such as index16, luss or npy"
+        )
+    if spec.codec == "luss":
+        return np.stack([ids % 256, ids // 256, np.zeros_like(ids)], axis=-1).astype(np.uint8)
+    return ids.astype(spec.dtype)
+
+
+def _largest(spec: LabelSpec) -> int:
+    if spec.codec == "luss":
+        return 65535
+    dtype = np.dtype(spec.dtype)
+    if dtype.kind == "b":
+        return 1
+    return int(np.iinfo(dtype).max) if dtype.kind in "iu" else np.iinfo(np.int32).max

@@ -51,6 +51,7 @@ class Protocol:
         caveat: what a reader of the number must know.
         binary: folders whose masks hold 0 and 255 (or 65535) alone, of which the latter is the
             object of id 1; found when files are read.
+        colours: table by which RGB masks are read, or None.
     """
 
     title: str
@@ -70,6 +71,7 @@ class Protocol:
     images: tuple[int, ...] = ()
     caveat: str = ""
     binary: tuple[str, ...] = ()
+    colours: str | None = None
 
 
 def _luss(classes: int, images: tuple[int, int]) -> Protocol:

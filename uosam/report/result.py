@@ -133,8 +133,10 @@ def _suiting(result: Refinement, suffix: str) -> LabelSpec:
     of_arrays = spec.codec in ("npy", "scores", "soft")
     if suffix != ".png":
         # A grey or palette picture as an array keeps its ids and their dtype.
-        dtype = "int32" if spec.codec == "luss" else spec.dtype
-        return spec if of_arrays else replace(spec, codec="npy", dtype=dtype, palette=None)
+        dtype = "int32" if spec.codec in ("luss", "colours") else spec.dtype
+        if of_arrays:
+            return spec
+        return replace(spec, codec="npy", dtype=dtype, palette=None, colours=None)
     if not of_arrays:
         return spec
     largest = int(ids.max(initial=0))

@@ -17,22 +17,23 @@ from uosam.backends.processes import choose_workers
 from uosam.backends.sharing import BatchingBackend, work_together
 from uosam.backends.weights.cache import open_cache, remember
 from uosam.config import Config, dump_config
-from uosam.errors import ConfigError, InputError
+from uosam.errors import InputError
 from uosam.geometry.depth_map import DepthMap
 from uosam.geometry.render import make_guide
 from uosam.io.binary import check_ignore, settle_labels
 from uosam.io.codecs import LabelFile, encode_labels, read_with
-from uosam.io.depth import DEPTH_SUFFIXES, find_depth, read_depth
+from uosam.io.colours import BUILT_IN
+from uosam.io.depth import DEPTH_SUFFIXES, check_depth, find_depth, read_depth
 from uosam.io.images import Picture, check_same_size
 from uosam.io.pairs import Pairs
 from uosam.io.soft import find_scores, read_scores
-from uosam.io.upright import read_for_mask, refine_upright
 from uosam.pipeline import refine
 from uosam.report.overlay import encode_confidence, encode_overlay
 from uosam.runs.engine import check_folders, run_folder
 from uosam.runs.manifest import Row, make_header, refuse_other_masks
 from uosam.runs.summary import Run
 from uosam.runs.task import Encoded, Outcome, Task
+from uosam.runs.upright import read_for_mask, refine_upright
 from uosam.stages.judging.judge import expected_gains
 from uosam.stages.local_region import final_verdicts
 from uosam.structures import Backend, Refinement, Sample
@@ -102,6 +103,9 @@ class RefineTask(Task):
         scores = self.config.labels.scores
         if scores is not None:
             files["scores"] = find_scores(Path(scores), sample.name)
+        colours = self.config.labels.colours
+        if colours is not None and colours not in BUILT_IN:
+            files["colours"] = Path(colours)
         return files
 
     def output(self, sample: Sample) -> Path:
@@ -261,7 +265,7 @@ def refine_folder(
     """
     depth = config.depth.folder
     if depth is not None:
-        check_depth(config)
+        check_depth(depth, config.refine.global_region.grid)
         inputs = [*inputs, Path(depth)]
     drawn = {"overlay": config.engine.overlay, "confidence": config.engine.confidence}
     folders = {name: Path(path) for name, path in drawn.items() if path}
@@ -282,19 +286,3 @@ def refine_folder(
         files={"config.yaml": dump_config(config).encode()},
         on_outcome=on_outcome,
     )
-
-
-def check_depth(config: Config) -> None:
-    """Refuse a folder of depth that is not there or that nobody would look into.
-
-    Raises:
-        ConfigError: there is no such folder, or the global stage is left out.
-    """
-    folder = config.depth.folder or ""
-    if not Path(folder).is_dir():
-        raise ConfigError(f"depth.folder must be a folder of depth files, found none at {folder}")
-    if config.refine.global_region.grid == 0:
-        raise ConfigError(
-            "depth is a guide for the global stage, which global_region.grid=0 leaves out; set "
-            "global_region.grid=16 or leave out depth.folder"
-        )

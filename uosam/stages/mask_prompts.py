@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from uosam.labels import signed_distance, to_grid
+from uosam.labels import near_distance, to_grid
 from uosam.structures import LOGIT_SCALE, Embedding, Floats, LabelMap, Mask
 
 _LEAST = 1e-4
@@ -43,7 +43,7 @@ def distance_mask(mask: Mask, embedding: Embedding, strength: float, reach: floa
         (4h, 4w) logits within plus and minus ``strength``, linear in the distance from the
         outline; cells outside the picture are surely not the object.
     """
-    sure = np.clip(signed_distance(mask) / reach, -1, 1)
+    sure = near_distance(mask, reach) / np.float32(reach)
     # Shifted so that what lies outside the picture, where the grid is 0, is surely outside.
     return np.asarray((to_grid(sure + 1, embedding, scale=LOGIT_SCALE) - 1) * strength, np.float32)
 
@@ -106,8 +106,8 @@ def mask_prompt(
         return shape
     margin = score_margin(scores, label, embedding.image_hw)
     # Another part of the class is not this object.
-    apart = signed_distance((coarse == label) & ~mask) > 0
-    sure = np.clip(signed_distance(mask) / reach, -1, 1) if reach else np.ones_like(margin)
+    apart = (coarse == label) & ~mask
+    sure = near_distance(mask, reach) / reach if reach else np.ones_like(margin)
     told = np.abs(margin[~apart]).mean()
     temperature = strength * np.abs(sure[~apart]).mean() / max(float(told), _LEAST)
     margin = np.where(apart, -strength, np.clip(margin * temperature, -strength, strength))

@@ -12,7 +12,7 @@ from uosam.errors import ConfigError, InputError
 from uosam.io.exif import orientation_of, turn
 from uosam.io.images import PictureOptions, read_picture
 from uosam.io.pairs import find_pairs
-from uosam.io.upright import read_for_mask
+from uosam.runs.upright import read_for_mask
 
 PIXELS = np.random.default_rng(0).integers(32, 256, (6, 8, 3), np.uint8)
 

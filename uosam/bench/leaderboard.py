@@ -146,7 +146,8 @@ def _with_coarse(data: BenchSet, seed: int | None, out: Path) -> BenchSet:
     name = hashlib.sha256(json.dumps([settings, str(data.images)]).encode()).hexdigest()[:8]
     folder = out / "coarse" / f"{data.name}-{seed}-{name}"
     pictures, unreadable = find_pictures(data.images)
-    options = CoarseOptions(model="kmeans", settings=settings, overwrite=True)
+    model = str(settings.pop("model", "kmeans"))
+    options = CoarseOptions(model=model, settings=settings, overwrite=True)
     run = label_folder(pictures, folder, options, unreadable=unreadable)
     for picture, reason in run.failures.items():
         raise InputError(f"sets.{data.name}: no coarse mask of {picture}: {reason}")

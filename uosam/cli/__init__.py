@@ -32,6 +32,8 @@ COMMANDS = (
     "export",
     "submit",
     "train",
+    "retrain",
+    "loop",
     "depth",
     "data",
     "demo",

@@ -1,4 +1,4 @@
-"""Captions of everything in a picture: the public order of work beside ours, on the same weights."""
+"""Captions of all there is in a picture: the public order of work beside ours, same weights."""
 
 from __future__ import annotations
 
@@ -46,9 +46,7 @@ def captions(grid: int = GRID) -> dict[str, Any]:
     image = read_image(examples_folder() / "images" / "astronaut.jpg")
     embedding = model.backend.embed(image)
     steps = (np.arange(grid) + 0.5) / grid
-    points = [
-        Question(at=(x * image.shape[1], y * image.shape[0])) for y in steps for x in steps
-    ]
+    points = [Question(at=(x * image.shape[1], y * image.shape[0])) for y in steps for x in steps]
     answers = model.backend.decode(embedding, to_prompts(points, inclusive=True))
     least = float(np.quantile(answers.scores, KEPT))
     options = EverythingOptions(grid=grid, min_score=min(least, 1.0), min_stability=0.0)

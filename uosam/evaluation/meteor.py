@@ -35,5 +35,12 @@ def meteor(
         ) from error
     given = {i: [" ".join(tokenize(text))] for i, text in enumerate(candidates)}
     known = {i: [" ".join(tokenize(t)) for t in texts] for i, texts in enumerate(references)}
-    whole, each = Meteor().compute_score(known, given)
+    scorer = Meteor()
+    try:
+        whole, each = scorer.compute_score(known, given)
+    finally:  # the package leaves its Java process and three pipes to the collector
+        scorer.meteor_p.kill()
+        for pipe in (scorer.meteor_p.stdin, scorer.meteor_p.stdout, scorer.meteor_p.stderr):
+            pipe.close()
+        scorer.meteor_p.wait()
     return float(whole), [float(score) for score in each]

@@ -19,6 +19,7 @@ from uosam.errors import InputError
 from uosam.io.pairs import find_pairs, find_pictures
 from uosam.runs.coarse import label_folder
 from uosam.runs.coarse_models import CoarseOptions
+from uosam.runs.engine import check_folders
 from uosam.structures import Sample
 
 
@@ -73,10 +74,12 @@ def run_bench(
         isolated: whether each cell has a process of its own, as ``run_cell`` explains.
 
     Raises:
-        ConfigError: a method or setting is not there.
+        ConfigError: a method or setting is not there, or ``out`` lies in a folder of a set.
         InputError: a set is incomplete or a file unusable.
         BackendError: a weights file is missing.
     """
+    given = [(data.images, data.gt, data.coarse, data.depth) for data in plan.sets]
+    check_folders({"output": out}, [folder for some in given for folder in some if folder])
     for method in plan.methods:
         check_settings(method)
     published = published_rows(plan.published, read_tables()) if plan.published else []

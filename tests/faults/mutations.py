@@ -101,14 +101,15 @@ def kinds() -> dict[str, Kind]:
     from uosam.evaluation.evaluate import read_match
     from uosam.io.codecs import read_labels
     from uosam.io.images import read_image
-    from uosam.io.pairs import read_manifest
-    from uosam.runs.manifest import read_rows
+    from uosam.io.listings.table import read_manifest
+    from uosam.runs.journal import read_folder
+    from uosam.runs.rows import merge
 
     def rows(path: Path) -> object:
         folder = path.parent / "out"
         folder.mkdir(exist_ok=True)
         path.replace(folder / "manifest.jsonl")
-        return read_rows(folder)
+        return list(merge(read_folder(folder)[1]))
 
     picture = {
         f"picture {form}": Kind(f".{form}", _picture(form), read_image)

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from uosam.errors import InputError
-from uosam.io.pairs import find_pairs, read_manifest
+from uosam.io.listings.table import read_manifest
+from uosam.io.pairs import find_pairs
 
 
 def touch(root: Path, *names: str) -> Path:

@@ -226,13 +226,15 @@ def test_folders_without_pictures(tmp_path, images):
 
 
 def test_folders_that_cannot_be_listed_are_named(images, checkpoint, tmp_path, monkeypatch):
-    real_walk = os.walk
+    (images / "b").mkdir(exist_ok=True)
+    scandir = os.scandir
 
-    def walk_with_trouble(folder, onerror=lambda error: None, **others):
-        onerror(PermissionError(13, "Permission denied", f"{folder}/b"))
-        return real_walk(folder)
+    def guarded(path):
+        if os.fspath(path) == f"{images}/b":
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
 
-    monkeypatch.setattr("uosam.io.walk.os.walk", walk_with_trouble)
+    monkeypatch.setattr("uosam.io.walk.os.scandir", guarded)
     result = run(images, tmp_path / "out", options(checkpoint))
     assert result.status["labelled"] == 3
     assert result.failures == {f"{images}/b": "folder cannot be listed (Permission denied)"}

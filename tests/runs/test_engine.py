@@ -447,7 +447,7 @@ def test_a_disk_that_is_full_before_the_start(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("uosam.runs.manifest._append", full)
+        patch.setattr("uosam.runs.journal._append", full)
         with pytest.raises(InputError, match=r"cannot be written \(No space left on device\)"):
             run(folders)
     assert not list((folders / "out").iterdir())

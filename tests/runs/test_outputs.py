@@ -11,7 +11,8 @@ from PIL import Image
 
 from uosam.config import load_config
 from uosam.errors import ConfigError, InputError
-from uosam.io.pairs import find_pairs, read_manifest
+from uosam.io.listings.table import read_manifest
+from uosam.io.pairs import find_pairs
 from uosam.runs.coarse import label_folder
 from uosam.runs.coarse_models import CoarseOptions
 from uosam.runs.manifest import MANIFEST, PARTIAL

@@ -44,6 +44,20 @@ def choose_workers(asked: int | Literal["auto"], pictures: int, options: Backend
     return most
 
 
+def may_fork(options: BackendOptions) -> bool:
+    """Tell whether a loaded model may be shared with forked processes.
+
+    Models of this package that compute on the CPU have no threads and no device of their own.
+
+    >>> may_fork(BackendOptions(name="graphcut")), may_fork(BackendOptions(name="my.model:load"))
+    (True, False)
+    """
+    model = MODELS.get(options.name)
+    if model is None or model.folder:
+        return False
+    return not model.parameters or _computes_on_cpu(options.device)
+
+
 def _cores() -> int:
     """Return how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):

@@ -25,6 +25,7 @@ COMMANDS = (
     "name",
     "caption",
     "proposals",
+    "merge-manifests",
     "eval",
     "eval-captions",
     "bench",

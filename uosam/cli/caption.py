@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from uosam.cli.spread import ShardFlag, read_spread, tell_next
+
 
 def command(
     paths: Annotated[
@@ -54,6 +56,7 @@ def command(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     workers: Annotated[int, typer.Option(help="Processes, each with the models.")] = 1,
+    shard: ShardFlag = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace results of other settings.")
     ] = False,
@@ -87,6 +90,7 @@ def command(
     from uosam.runs.words.caption import caption_folder, without_masks
     from uosam.runs.words.options import CaptionOptions
 
+    spread = read_spread(shard)
     *inputs, out = paths
     wanted = 1 if by in ("proposals", "prompts") else 2
     if len(inputs) != wanted:
@@ -118,12 +122,15 @@ def command(
             "agree up to the suffix"
         )
     try:
-        with show_progress(len(pairs.samples), verb="captioning") as on_outcome:
-            run = caption_folder(pairs, out, options, inputs=inputs, on_outcome=on_outcome)
+        with show_progress(len(spread.take(pairs.samples)), verb="captioning") as on_outcome:
+            run = caption_folder(
+                pairs, out, options, inputs=inputs, spread=spread, on_outcome=on_outcome
+            )
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on from here", err=True)
         raise typer.Exit(130) from None
     typer.echo("\n".join(describe(run)))
+    tell_next(spread, out, "the same command without --shard, which writes captions.json")
     if run.failures:
         raise typer.Exit(1)
 

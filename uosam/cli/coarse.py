@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from uosam.cli.spread import ShardFlag, read_spread, tell_next
+
 
 def command(
     images: Annotated[Path, typer.Argument(help="Folder of pictures.", show_default=False)],
@@ -57,6 +59,7 @@ def command(
     compress: Annotated[
         bool, typer.Option("--compress", help="Write scores as .npz instead of .npy.")
     ] = False,
+    shard: ShardFlag = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace results of other settings.")
     ] = False,
@@ -119,10 +122,13 @@ def command(
     )
     # As "python -m" does: a method or model of one's own may lie where one works.
     sys.path.append(str(Path.cwd()))
+    spread = read_spread(shard)
     samples, unreadable = find_pictures(images)
     try:
-        with show_progress(len(samples), verb="labelling") as on_outcome:
-            run = label_folder(samples, out, options, unreadable=unreadable, on_outcome=on_outcome)
+        with show_progress(len(spread.take(samples)), verb="labelling") as on_outcome:
+            run = label_folder(
+                samples, out, options, unreadable=unreadable, spread=spread, on_outcome=on_outcome
+            )
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on from here", err=True)
         raise typer.Exit(130) from None
@@ -133,6 +139,7 @@ def command(
         _tell_names(parsed)
     facts = describe_model(model, parsed, checkpoint)
     background = " --background none" if facts.background is None else ""
+    tell_next(spread, out)
     typer.echo(printable(f"next: uosam refine {images} {out} REFINED{background}"))
     if run.failures:
         raise typer.Exit(1)

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from uosam.cli.spread import ShardFlag, read_spread
+
 
 def command(
     images: Annotated[Path, typer.Argument(help="Folder of pictures.", show_default=False)],
@@ -96,6 +98,7 @@ def command(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     workers: Annotated[int, typer.Option(help="Processes, each with the model.")] = 1,
+    shard: ShardFlag = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace results of other settings.")
     ] = False,
@@ -129,6 +132,7 @@ def command(
     from uosam.io.pairs import find_pairs
     from uosam.regions.naming import NamingOptions
 
+    spread = read_spread(shard)
     given = [f"naming.assign={assign}", f"naming.debias={debias}", f"text.device={device}"]
     given += [f"labels.background={background}"]
     if checkpoint is not None:
@@ -153,7 +157,10 @@ def command(
     # As "python -m" does: a model of one's own may lie where one works.
     sys.path.append(str(Path.cwd()))
     if apply is not None:
-        _apply(pairs, out, apply, target_names, overlay, labels, overwrite, (images, masks))
+        from uosam.cli.naming import apply_table
+
+        table = apply, target_names, overlay, overwrite
+        apply_table(pairs, out, table, labels, (images, masks), spread)
         return
     if vocabulary is None:
         raise ConfigError(
@@ -181,6 +188,11 @@ def command(
     )
     if decide is not None and by == "clusters":
         raise ConfigError("--decide is for single regions; give --by regions or --by proposals")
+    if spread.shard is not None:
+        from uosam.cli.naming import look
+
+        look(pairs, out, options, (images, masks), spread)
+        return
     _name(pairs, out, vocabulary, options, naming, (output, decide, captions), (images, masks))
 
 
@@ -252,41 +264,4 @@ def _name(
         typer.echo(f"look at {out / 'index.html'}; edit the column name of {out / 'names.csv'}")
         typer.echo(f"next: uosam name {inputs[0]} {inputs[1]} NAMED --apply {out / 'names.csv'}")
     if named.run.failures:
-        raise typer.Exit(1)
-
-
-def _apply(
-    pairs: Any,
-    out: Path,
-    table: Path,
-    target_names: str | None,
-    overlay: Path | None,
-    labels: Any,
-    overwrite: bool,
-    inputs: tuple[Path, Path],
-) -> None:
-    from uosam.cli.progress import show_progress
-    from uosam.runs.naming.apply import apply_names, make_plan
-    from uosam.runs.summary import describe
-
-    plan = make_plan(table, target_names, labels, pairs.samples)
-    with show_progress(len(pairs.samples), verb="naming") as on_outcome:
-        run = apply_names(
-            pairs,
-            out,
-            plan,
-            labels,
-            overlay=overlay,
-            overwrite=overwrite,
-            inputs=inputs,
-            on_outcome=on_outcome,
-        )
-    typer.echo("\n".join(describe(run)))
-    for id_, name in sorted(plan.classes.items())[:40]:
-        old = ", ".join(str(one) for one, new in sorted(plan.ids.items()) if new == id_)
-        if old or not plan.target:
-            typer.echo(f"{id_:6d}  {name:<20} (was {old or 'not there'})")
-    if plan.lost:
-        typer.echo(f"without a class of the target: {', '.join(map(str, plan.lost))}")
-    if run.failures:
         raise typer.Exit(1)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from uosam.cli.dial import Granularity, level_settings
+from uosam.cli.spread import ShardFlag, read_spread, tell_next
 
 
 def _short(key: str, text: str) -> str:
@@ -50,6 +51,7 @@ def command(
     workers: Annotated[
         int | None, typer.Option(help=_short("engine.workers=N", "Processes, each with the model."))
     ] = None,
+    shard: ShardFlag = None,
     overwrite: Annotated[
         bool,
         typer.Option(
@@ -103,21 +105,24 @@ def command(
         keys=("everything.levels",),
     )
     options = load_everything(config, [*given, *(settings or [])])
+    spread = read_spread(shard)
     samples, unreadable = find_pictures(images)
     try:
-        with show_progress(len(samples), verb="searching") as on_outcome:
+        with show_progress(len(spread.take(samples)), verb="searching") as on_outcome:
             run = find_in_folder(
                 samples,
                 out,
                 options,
                 unreadable=unreadable,
                 inputs=[images],
+                spread=spread,
                 on_outcome=on_outcome,
             )
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on from here", err=True)
         raise typer.Exit(130) from None
     typer.echo("\n".join(describe(run)))
+    tell_next(spread, out)
     if run.status["empty"]:
         least = options.everything.min_score
         typer.echo(f"no mask reached everything.min_score={least}; a lower one finds more")

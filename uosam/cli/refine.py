@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from uosam.cli.dial import Granularity, Level, level_settings
+from uosam.cli.spread import ShardFlag, read_spread, tell_next
 
 if TYPE_CHECKING:
     from uosam.config import Config
@@ -114,6 +115,7 @@ def command(
             help=_short("engine.overwrite=true", "Replace results of other settings."),
         ),
     ] = False,
+    shard: ShardFlag = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
     config: Annotated[
         str | None,
@@ -142,12 +144,15 @@ def command(
     uosam refine val pass_out/validation refined --model vit_h --workers 2
 
     uosam refine photos masks refined --depth depth
+
+    uosam refine photos masks refined --shard 3/16
     """
     from uosam.cli.progress import show_progress
     from uosam.config import load_config
     from uosam.errors import InputError
+    from uosam.io.listings.table import read_manifest
     from uosam.io.mismatch import require_pairs
-    from uosam.io.pairs import find_pairs, read_manifest
+    from uosam.io.pairs import find_pairs
     from uosam.runs.refine import refine_folder
     from uosam.runs.summary import describe, encode_summary
 
@@ -171,6 +176,7 @@ def command(
     options = load_config(config, [*given, *(settings or [])])
     if depth is not None and options.refine.global_region.grid == 0:
         options = load_config(config, ["global_region.grid=16", *given, *(settings or [])])
+    spread = read_spread(shard)
     *inputs, out = paths
     table = options.engine.manifest
     if len(inputs) != (0 if table else 2):
@@ -198,12 +204,16 @@ def command(
     if not table:
         require_pairs(pairs, *inputs)
     try:
-        with show_progress(len(pairs.samples)) as on_outcome:
-            run = refine_folder(pairs, out, options, inputs=inputs, on_outcome=on_outcome)
+        with show_progress(len(spread.take(pairs.samples))) as on_outcome:
+            run = refine_folder(
+                pairs, out, options, inputs=inputs, spread=spread, on_outcome=on_outcome
+            )
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on from here", err=True)
         raise typer.Exit(130) from None
     typer.echo(encode_summary(run, {}).decode() if as_json else "\n".join(describe(run)))
+    if not as_json:
+        tell_next(spread, out)
     if run.failures:
         raise typer.Exit(1)
 

@@ -39,10 +39,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     """
     temporary = path.with_name(f".uosam-{secrets.token_hex(8)}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-        # 0o666 less the user's mask, as any new file.
-        with open(os.open(temporary, flags | getattr(os, "O_BINARY", 0), 0o666), "wb") as file:
+        with open(_create(temporary), "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -55,6 +52,18 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             # The system names no file if the disk fills up, and the temporary one helps nobody.
             error.filename, error.filename2 = str(path), None
         raise
+
+
+def _create(path: Path) -> int:
+    """Open a file that is not there yet, in a folder that may not be there either."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+    flags |= getattr(os, "O_BINARY", 0)
+    # 0o666 less the user's mask, as any new file.
+    try:
+        return os.open(path, flags, 0o666)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, flags, 0o666)
 
 
 def sync_folder(folder: Path) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import unicodedata
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path, PurePosixPath
 
 from uosam.errors import InputError
 from uosam.io.images import IMAGE_SUFFIXES
+from uosam.io.listings.matching import Key, match
+from uosam.io.listings.names import Listing, Names, list_paths, list_samples, without_suffix
 from uosam.io.stored import MASK_SUFFIXES, OTHER_MASKS, explain_kind
-from uosam.io.walk import list_files
+from uosam.io.walk import walk_files
 from uosam.structures import Sample
 
 
@@ -29,9 +30,9 @@ class Pairs:
             a picture and are of a kind that is not read, each with the reason.
     """
 
-    samples: list[Sample]
-    unpaired_images: list[Path] = field(default_factory=list)
-    unpaired_masks: list[Path] = field(default_factory=list)
+    samples: Sequence[Sample]
+    unpaired_images: Sequence[Path] = ()
+    unpaired_masks: Sequence[Path] = ()
     unreadable: dict[str, str] = field(default_factory=dict)
 
 
@@ -58,203 +59,91 @@ def find_pairs(images: Path, masks: Path, *, image_suffixes: Iterable[str] | Non
         sample = Sample(name=masks.stem, image=images, coarse=masks)
         return Pairs(samples=[sample])
     unreadable: dict[str, str] = {}
-    mask_files = _without_logit_maps(list_files(masks, MASK_SUFFIXES, unreadable))
+    mask_files = Names(_without_logit_maps(walk_files(masks, MASK_SUFFIXES, unreadable)))
+    same = images.resolve() == masks.resolve()
     if image_suffixes is None:
-        same = images.resolve() == masks.resolve()
         image_suffixes = set(IMAGE_SUFFIXES) - set(MASK_SUFFIXES) if same else IMAGE_SUFFIXES
-    image_files = list_files(images, image_suffixes, unreadable)
-    others = []
-    if images.resolve() != masks.resolve():
-        others = list_files(masks, OTHER_MASKS, {})
-
-    keys: list[Callable[[PurePosixPath], str]] = [_path_last_dot, _path_first_dot]
-    if _is_flat(image_files) or _is_flat(mask_files):
+    image_files = Names(walk_files(images, image_suffixes, unreadable))
+    keys: list[Key] = [without_suffix, _path_first_dot]
+    if any(all("/" not in file for file in files) for files in (image_files, mask_files)):
         keys += [_name_last_dot, _name_first_dot]
-    found: dict[PurePosixPath, PurePosixPath] = {}
-    images_left, masks_left = image_files, mask_files
-    for key in keys:
-        found |= _match(images_left, masks_left, key, images, masks)
-        used = set(found.values())
-        images_left = [file for file in images_left if file not in used]
-        masks_left = [file for file in masks_left if file not in found]
-        if not images_left or not masks_left:
-            break
-    unread = _find_unread(images_left, others, keys)
-    images_left = [file for file in images_left if file not in unread]
-    for other in unread.values():
-        unreadable[str(masks / other)] = explain_kind(other.suffix.lower())
-    samples = [
-        Sample(name=_path_last_dot(mask), image=images / image, coarse=masks / mask)
-        for mask, image in found.items()
-    ]
+    pairs, images_left, masks_left = match((images, masks), (image_files, mask_files), keys)
+    if len(images_left) and not same:
+        others = list(walk_files(masks, OTHER_MASKS, {}))
+        unread = _find_unread([image_files[index] for index in images_left], others, keys)
+        images_left = [index for index in images_left if image_files[index] not in unread]
+        for other in unread.values():
+            unreadable[str(masks / other)] = explain_kind(PurePosixPath(other).suffix.lower())
     return Pairs(
-        samples=sorted(samples, key=lambda sample: sample.name),
-        unpaired_images=[images / file for file in images_left],
-        unpaired_masks=[masks / file for file in masks_left],
+        samples=list_samples((images, masks), image_files, mask_files, pairs),
+        unpaired_images=list_paths(images, image_files, images_left),
+        unpaired_masks=list_paths(masks, mask_files, masks_left),
         unreadable=unreadable,
     )
 
 
 def _find_unread(
-    images: list[PurePosixPath],
-    others: list[PurePosixPath],
-    keys: list[Callable[[PurePosixPath], str]],
-) -> dict[PurePosixPath, PurePosixPath]:
+    images: Sequence[str], others: Sequence[str], keys: Sequence[Key]
+) -> dict[str, str]:
     """Find, for pictures without a mask, the file that looks like one and is not read."""
-    found: dict[PurePosixPath, PurePosixPath] = {}
-    for key in keys:
-        named = _group(others, key)
+    found: dict[str, str] = {}
+    for key in keys if others else ():
+        named: dict[str, str] = {}
+        for other in others:
+            named.setdefault(unicodedata.normalize("NFC", key(other)), other)
         for image in images:
             name = unicodedata.normalize("NFC", key(image))
             if image not in found and name in named:
-                found[image] = named[name][0]
+                found[image] = named[name]
     return found
 
 
-def find_pictures(images: Path) -> tuple[list[Sample], dict[str, str]]:
+def find_pictures(images: Path) -> tuple[Sequence[Sample], dict[str, str]]:
     """List the pictures below a folder, in order of name, and sub-folders that cannot be listed.
 
     Raises:
         InputError: the folder is missing or without pictures, or two pictures share a name.
     """
     unreadable: dict[str, str] = {}
-    found: dict[str, Path] = {}
-    for file in list_files(images, IMAGE_SUFFIXES, unreadable):
-        name, path = _path_last_dot(file), images / file
-        if name in found:
-            raise InputError(
-                f"{found[name]} and {path} would both be written as {name}; rename one"
-            )
-        found[name] = path
-    if not found and not unreadable:
-        raise InputError(f"{images}: no pictures found ({', '.join(IMAGE_SUFFIXES)})")
-    return [Sample(name=name, image=found[name]) for name in sorted(found)], unreadable
-
-
-def read_manifest(path: Path) -> Pairs:
-    """Read pairs from a CSV or Parquet table with columns image, mask and maybe name, target.
-
-    Relative paths are relative to the table's folder. Without a name the mask's path below the
-    folder that all masks share is taken, without suffix.
-
-    Raises:
-        InputError: the table cannot be read, lacks a column or a cell, or names are not unique
-            relative paths.
-    """
-    rows = _read_table(path)
-    folder = path.resolve().parent
-    masks = [folder / row["mask"] for row in rows]
-    shared = Path(os.path.commonpath([mask.parent for mask in masks])) if masks else folder
-    samples: dict[str, Sample] = {}
-    for line, (row, mask) in enumerate(zip(rows, masks, strict=True), start=1):
-        relative = PurePosixPath(mask.relative_to(shared).as_posix())
-        name = row.get("name") or _path_last_dot(relative)
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise InputError(
-                f"{path}: row {line}: name must be a relative path without '..', got {name!r}"
-            )
-        if name in samples:
-            raise InputError(
-                f"{path}: row {line}: name {name!r} comes twice; names decide where outputs go, "
-                "give each row its own in a column 'name'"
-            )
-        target = folder / row["target"] if row.get("target") else None
-        samples[name] = Sample(name=name, image=folder / row["image"], coarse=mask, target=target)
-    return Pairs(samples=[samples[name] for name in sorted(samples)])
-
-
-def _read_table(path: Path) -> list[dict[str, str]]:
-    import pandas as pd  # here, so that pairing folders does not pay for it
-
-    try:
-        if path.suffix.lower() == ".parquet":
-            table = pd.read_parquet(path)
-        else:
-            # As text: a name such as 007 is not a number.
-            table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
-    except Exception as error:  # of two readers, each with errors of its own
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path}: expected a CSV or Parquet table, got {reason}") from error
-    for column in ("image", "mask"):
-        if column not in table.columns:
-            raise InputError(
-                f"{path}: a manifest needs the columns image and mask, "
-                f"got {', '.join(map(str, table.columns)) or 'none'}"
-            )
-    columns = [name for name in ("image", "mask", "name", "target") if name in table.columns]
-    table = table[columns].astype(object).where(table[columns].notna(), "")
-    rows = [{str(k): str(v) for k, v in row.items()} for row in table.to_dict("records")]
-    for line, row in enumerate(rows, start=1):
-        if not row["image"] or not row["mask"]:
-            raise InputError(f"{path}: row {line} must give both image and mask, got {row}")
-        if any("\0" in cell for cell in row.values()):
-            raise InputError(f"{path}: row {line}: no file has a name with a NUL in it, got {row}")
-    return rows
-
-
-def _without_logit_maps(files: list[PurePosixPath]) -> list[PurePosixPath]:
-    pngs = {_path_last_dot(file) for file in files if file.suffix.lower() == ".png"}
-    return [
-        file for file in files if file.suffix.lower() != ".npy" or _path_last_dot(file) not in pngs
-    ]
-
-
-def _match(
-    images: list[PurePosixPath],
-    masks: list[PurePosixPath],
-    key: Callable[[PurePosixPath], str],
-    image_root: Path,
-    mask_root: Path,
-) -> dict[PurePosixPath, PurePosixPath]:
-    """Pair files whose key is equal; refuse a key that two files share, if it has a partner."""
-    images_by_key, masks_by_key = _group(images, key), _group(masks, key)
-    found = {}
-    for name in images_by_key.keys() & masks_by_key.keys():
-        for root, group in ((image_root, images_by_key[name]), (mask_root, masks_by_key[name])):
-            if len(group) > 1:
-                raise InputError(
-                    f"{root / group[0]} and {root / group[1]} both answer to {name!r}; rename or "
-                    "remove one, or list the pairs in a manifest (--manifest)"
-                )
-        found[masks_by_key[name][0]] = images_by_key[name][0]
-    return found
-
-
-def _group(
-    files: list[PurePosixPath], key: Callable[[PurePosixPath], str]
-) -> dict[str, list[PurePosixPath]]:
-    groups = defaultdict(list)
+    files = Names(walk_files(images, IMAGE_SUFFIXES, unreadable))
+    last: str | None = None
     for file in files:
-        # One name has several spellings: Linux composes letters, macOS takes them apart.
-        groups[unicodedata.normalize("NFC", key(file))].append(file)
-    return groups
+        if last is not None and without_suffix(last) == without_suffix(file):
+            raise InputError(
+                f"{images / last} and {images / file} would both be written as "
+                f"{without_suffix(file)}; rename one"
+            )
+        last = file
+    if not files and not unreadable:
+        raise InputError(f"{images}: no pictures found ({', '.join(IMAGE_SUFFIXES)})")
+
+    def make(index: int) -> Sample:
+        return Sample(name=without_suffix(files[index]), image=images / files[index])
+
+    return Listing(len(files), make), unreadable
 
 
-def _is_flat(files: list[PurePosixPath]) -> bool:
-    return all(len(file.parts) == 1 for file in files)
+def _without_logit_maps(files: Iterable[str]) -> Iterator[str]:
+    """Drop arrays beside a PNG of the same name; names that agree follow one another."""
+    for _, group in groupby(files, key=without_suffix):
+        names = list(group)
+        has_png = any(name.lower().endswith(".png") for name in names)
+        yield from (n for n in names if not (has_png and n.lower().endswith(".npy")))
 
 
-def _path_last_dot(file: PurePosixPath) -> str:
-    """Cut the last suffix.
-
-    >>> _path_last_dot(PurePosixPath("n01/a.b.png"))
-    'n01/a.b'
-    """
-    return (file.parent / file.stem).as_posix()
-
-
-def _path_first_dot(file: PurePosixPath) -> str:
+def _path_first_dot(file: str) -> str:
     """Cut the name at its first dot.
 
-    >>> _path_first_dot(PurePosixPath("n01/a.b.png"))
+    >>> _path_first_dot("n01/a.b.png")
     'n01/a'
     """
-    return (file.parent / _name_first_dot(file)).as_posix()
+    folder, slash, name = file.rpartition("/")
+    return f"{folder}{slash}{name.partition('.')[0]}"
 
 
-def _name_last_dot(file: PurePosixPath) -> str:
-    return file.stem
+def _name_last_dot(file: str) -> str:
+    return without_suffix(file).rpartition("/")[2]
 
 
-def _name_first_dot(file: PurePosixPath) -> str:
-    return file.name.partition(".")[0]
+def _name_first_dot(file: str) -> str:
+    return file.rpartition("/")[2].partition(".")[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from uosam.errors import InputError
@@ -12,17 +12,23 @@ from uosam.errors import InputError
 def list_files(
     folder: Path, suffixes: Iterable[str], unreadable: dict[str, str]
 ) -> list[PurePosixPath]:
-    """List the files below a folder, sorted; links are followed, loops are not.
+    """List the files below a folder, sorted; see ``walk_files``."""
+    return sorted(map(PurePosixPath, walk_files(folder, suffixes, unreadable)))
 
-    Hidden files and folders and what archives of macOS bring (``__MACOSX``) are passed over.
+
+def walk_files(folder: Path, suffixes: Iterable[str], unreadable: dict[str, str]) -> Iterator[str]:
+    """Yield the files below a folder in order of their names without suffix.
+
+    Links are followed, loops are not. Hidden files and folders and what archives of macOS bring
+    (``__MACOSX``) are passed over. One folder at a time is in memory.
 
     Args:
         folder: where to look.
         suffixes: endings to take, in small letters with their dot; a file's own may be in any case.
         unreadable: gets the sub-folders that cannot be listed, with the reason.
 
-    Returns:
-        Paths relative to the folder.
+    Yields:
+        Paths relative to the folder, with "/".
 
     Raises:
         InputError: the folder is missing or cannot be listed.
@@ -30,23 +36,56 @@ def list_files(
     if not folder.is_dir():
         kind = "is a file" if folder.exists() else "does not exist"
         raise InputError(f"{folder}: expected a folder, but it {kind}")
-    errors: list[OSError] = []
-    files, seen = [], set()
-    for root, folders, names in os.walk(folder, followlinks=True, onerror=errors.append):
-        real = os.path.realpath(root)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
-        relative = Path(root).relative_to(folder).as_posix()
-        files += [
-            PurePosixPath(relative, name)
-            for name in names
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes
-        ]
-    for error in errors:
-        if error.filename is None or Path(error.filename) == folder:
-            raise InputError(f"{folder}: folder cannot be listed ({error.strerror})")
-        unreadable[str(error.filename)] = f"folder cannot be listed ({error.strerror})"
-    return sorted(files)
+    wanted = frozenset(suffixes)
+    try:
+        found = _list(os.fspath(folder), wanted)
+    except OSError as error:
+        raise InputError(f"{folder}: folder cannot be listed ({error.strerror})") from error
+    # A stack, since a tree may be deeper than Python's calls.
+    stack = [(iter(found), "")]
+    seen = {os.path.realpath(folder)}
+    while stack:
+        entries, inside = stack[-1]
+        entry = next(entries, None)
+        if entry is None:
+            stack.pop()
+        elif not entry[1].endswith("/"):
+            yield inside + entry[1]
+        else:
+            path = os.path.join(folder, inside + entry[1][:-1])
+            real = os.path.realpath(path)
+            if real in seen:
+                continue
+            seen.add(real)
+            try:
+                stack.append((iter(_list(path, wanted)), inside + entry[1]))
+            except OSError as error:
+                unreadable[path] = f"folder cannot be listed ({error.strerror})"
+
+
+def _list(folder: str, suffixes: frozenset[str]) -> list[tuple[str, str]]:
+    """List a folder sorted by stem: that and name of every file, name with "/" of every folder.
+
+    So a folder comes where the names of the files in it belong.
+    """
+    found = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = entry.name
+            if name.startswith("."):
+                continue
+            if _is_folder(entry):
+                if not name.startswith("__MACOSX"):
+                    found.append((f"{name}/", f"{name}/"))
+            else:
+                stem, suffix = os.path.splitext(name)
+                if suffix.lower() in suffixes:
+                    found.append((stem, name))
+    return sorted(found)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads in circles
+        return False

@@ -21,9 +21,19 @@ from uosam.errors import ConfigError, InputError
 from uosam.io.codecs import encode_labels
 from uosam.io.images import read_image
 from uosam.io.soft import swap_scores
-from uosam.runs.coarse_models import CoarseOptions, Model, describe_model, find_model, make_header
+from uosam.lookup import lookup
+from uosam.runs.coarse_models import (
+    REFERENCES,
+    CoarseOptions,
+    Model,
+    describe_model,
+    find_model,
+    make_header,
+    needs_set,
+)
 from uosam.runs.engine import run_folder
-from uosam.runs.manifest import Row
+from uosam.runs.rows import Row
+from uosam.runs.spread.launch import HERE, Spread
 from uosam.runs.summary import Run
 from uosam.runs.task import Encoded, Outcome, Task
 from uosam.structures import Floats, Image, LabelMap, LabelSpec, Sample
@@ -167,6 +177,7 @@ def label_folder(
     options: CoarseOptions,
     *,
     unreadable: Mapping[str, str] | None = None,
+    spread: Spread = HERE,
     on_outcome: Callable[[Outcome], object] = lambda outcome: None,
 ) -> Run:
     """Label every picture into ``out``, skipping those that an earlier run has done.
@@ -178,6 +189,7 @@ def label_folder(
         out: folder for masks and ``manifest.jsonl``.
         options: which model, and what else is written.
         unreadable: folders that could not be listed, with the reason.
+        spread: which of the samples are done here.
         on_outcome: called with each outcome, in order.
 
     Raises:
@@ -186,5 +198,6 @@ def label_folder(
         BackendError: the model cannot be loaded.
     """
     find_model(options, samples)
-    task = CoarseTask(folder=out, options=options, pictures=tuple(samples))
-    return run_folder(task, samples, failures=unreadable, on_outcome=on_outcome)
+    fitted = needs_set(lookup("model", options.model, REFERENCES), options)
+    task = CoarseTask(folder=out, options=options, pictures=tuple(samples) if fitted else ())
+    return run_folder(task, samples, failures=unreadable, spread=spread, on_outcome=on_outcome)

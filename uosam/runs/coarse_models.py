@@ -20,7 +20,8 @@ from uosam.backends.weights.checkpoints import folder_digest
 from uosam.datasets.vocabulary import has_background
 from uosam.errors import BackendError, ConfigError, InputError
 from uosam.lookup import lookup
-from uosam.runs.manifest import Row, file_digest
+from uosam.runs.manifest import file_digest
+from uosam.runs.rows import Row
 from uosam.structures import Floats, Image, Sample
 
 Model = Callable[[Image], Floats]

@@ -5,39 +5,24 @@ The one engine of all commands over folders; what is done to a sample is a ``Tas
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import cached_property, partial
-from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Generic, TypeVar
 
-import cv2
-
-from uosam.errors import BackendError, ConfigError, InputError
+from uosam.errors import ConfigError, InputError
 from uosam.io.atomic import write_atomic
 from uosam.io.outputs import check_outputs
-from uosam.runs.manifest import Row, finish, open_journal, record
+from uosam.runs.journal import finish, manifest_path, open_journal, record
+from uosam.runs.spread.launch import HERE, Spread
+from uosam.runs.spread.workers import do_all
 from uosam.runs.summary import Run, Tally, encode_summary
-from uosam.runs.task import (
-    Computed,
-    Inputs,
-    Outcome,
-    Task,
-    compute_one,
-    read_one,
-    write_one,
-)
+from uosam.runs.task import Outcome, Task
 from uosam.structures import Sample
 from uosam.text import explain
+
+Item = TypeVar("Item")
 
 
 def run_folder(
@@ -48,6 +33,7 @@ def run_folder(
     unpaired: Sequence[str] = (),
     notes: Sequence[str] = (),
     files: Mapping[str, bytes] | None = None,
+    spread: Spread = HERE,
     on_outcome: Callable[[Outcome], object] = lambda outcome: None,
 ) -> Run:
     """Do a task to every sample, skipping those that an earlier run has done.
@@ -63,6 +49,7 @@ def run_folder(
         unpaired: files that belong to no sample.
         notes: what a reader of the results must know.
         files: further files of the output folder by name, such as its settings.
+        spread: which of the samples are done here.
         on_outcome: called with each outcome, in the order of the samples.
 
     Raises:
@@ -79,10 +66,13 @@ def run_folder(
         unpaired=list(unpaired),
         notes={note: [] for note in notes},
     )
-    with open_journal(task.out, header, overwrite=task.overwrite) as journal:
-        done = [journal.rows.get(sample.name) for sample in samples]
-        for outcome in _map(task, samples, done):
-            record(journal, outcome.row)
+    shard, chosen = spread.shard, spread.take(samples)
+    manifest = manifest_path(task.out, shard)
+    with open_journal(task.out, header, overwrite=task.overwrite, shard=shard) as journal:
+        work = ((sample, journal.find(sample.name)) for sample in chosen)
+        for outcome in do_all(task, work, len(chosen)):
+            if not outcome.skipped:
+                record(journal, outcome.row)
             tally.add(outcome)
             on_outcome(outcome)
         try:
@@ -91,10 +81,11 @@ def run_folder(
             finish(journal)
         except OSError as error:
             # The results are safe on disk or recorded as failed.
-            tally.failures["manifest.jsonl"] = f"{explain(error)}; free space and run again"
+            tally.failures[manifest.name] = f"{explain(error)}; free space and run again"
     run = tally.sum_up(time.perf_counter() - start)
     with suppress(OSError):
-        write_atomic(task.out / "summary.json", encode_summary(run, header))
+        name = f"summary{'' if shard is None else shard.suffix}.json"
+        write_atomic(task.out / name, encode_summary(run, header))
     return run
 
 
@@ -122,136 +113,24 @@ def check_folders(folders: Mapping[str, Path], inputs: Sequence[Path]) -> None:
 
 def _check_outputs(task: Task, samples: Sequence[Sample]) -> None:
     """Refuse to write over an input of the run, out of the folder, or twice to one file."""
-    read: list[Path] = []
-    outputs, extras = [], []
-    for sample in samples:
-        try:
-            read += task.inputs(sample).values()
-            outputs.append((task.output(sample), sample.name))
-            extras += [(path, sample.name) for path in task.extras(sample)]
-        except InputError:  # recorded when its turn comes
-            continue
-    check_outputs(outputs, read, root=task.out)
-    check_outputs(extras, read)
+
+    def each(files: Callable[[Sample], Iterable[Item]]) -> Iterator[Item]:
+        for sample in samples:
+            with suppress(InputError):  # recorded when its turn comes
+                yield from list(files(sample))
+
+    outputs = _Again(lambda: each(lambda sample: [(task.output(sample), sample.name)]))
+    extras = _Again(lambda: each(lambda s: [(path, s.name) for path in task.extras(s)]))
+    inputs = _Again(lambda: each(lambda sample: task.inputs(sample).values()))
+    check_outputs(outputs, inputs, root=task.out)
+    check_outputs(extras, inputs)
 
 
-class Worker:
-    """A task in the process that works at it, with its model once it is needed."""
+class _Again(Generic[Item]):
+    """Items that are made anew whenever somebody goes through them."""
 
-    def __init__(self, task: Task) -> None:
-        self.task = task
+    def __init__(self, make: Callable[[], Iterator[Item]]) -> None:
+        self._make = make
 
-    @cached_property
-    def model(self) -> Any:
-        """The loaded model; a run that has nothing left to do loads none."""
-        model = self.task.load()
-        torch = sys.modules.get("torch")
-        if torch is not None and self.task.workers > 1:
-            torch.set_num_threads(max(1, (os.cpu_count() or 1) // self.task.workers))
-        return model
-
-    def read(self, sample: Sample, done: Row | None) -> Inputs | Outcome:
-        """Read one sample."""
-        return read_one(self.task, sample, done)
-
-    def compute(
-        self, tasks: Sequence[tuple[Sample, Row | None]], reads: Sequence[Inputs | Outcome]
-    ) -> list[Computed | Outcome]:
-        """Compute several samples; only a model that does not load is an error."""
-        if not any(isinstance(read, Inputs) for read in reads):
-            return [read for read in reads if isinstance(read, Outcome)]
-        works = [
-            partial(compute_one, self.task, sample, done, read)
-            for (sample, done), read in zip(tasks, reads, strict=True)
-        ]
-        return self.task.together(self.model, works)
-
-    def write(self, sample: Sample, done: Row | None, computed: Computed | Outcome) -> Outcome:
-        """Write one sample."""
-        return write_one(self.task, sample, done, computed)
-
-    def do(self, sample: Sample, done: Row | None) -> Outcome:
-        """Read, compute and write one sample."""
-        (computed,) = self.compute([(sample, done)], [self.read(sample, done)])
-        return self.write(sample, done, computed)
-
-
-_worker: Worker | None = None
-"""That of a worker process."""
-
-
-def _map(task: Task, samples: Sequence[Sample], done: Sequence[Row | None]) -> Iterator[Outcome]:
-    """Yield the outcomes in the order of ``samples``."""
-    workers = min(task.workers, len(samples))
-    if workers <= 1:
-        yield from _in_this_process(Worker(task), samples, done)
-        return
-    # spawn: a forked process would share the state of CUDA and of thread pools.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(
-        workers, mp_context=context, initializer=_start_worker, initargs=(task,)
-    )
-    try:
-        yield from pool.map(_do_in_worker, samples, done)
-    except KeyboardInterrupt:
-        # What they are at is lost and redone; nobody waits a minute after Ctrl-C.
-        for process in list((pool._processes or {}).values()):
-            process.terminate()
-        raise
-    except BrokenProcessPool as error:
-        raise BackendError(
-            "a worker process died, most likely for want of memory; run again with fewer "
-            "--workers, finished pictures are kept"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _in_this_process(
-    worker: Worker, samples: Sequence[Sample], done: Sequence[Row | None]
-) -> Iterator[Outcome]:
-    """Compute one batch after the other, while the next is read and the last is written."""
-    tasks = list(zip(samples, done, strict=True))
-    size = worker.task.batch
-    batches = [tasks[start : start + size] for start in range(0, len(tasks), size)]
-    last: Future[list[Outcome]] = Future()
-    last.set_result([])
-    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-        reads = (reader.submit(_each, worker.read, batch) for batch in batches)
-        for batch, (read, _) in zip(batches, pairwise(chain(reads, [Future()])), strict=True):
-            try:
-                computed = worker.compute(batch, read.result())
-            except BaseException:  # Ctrl-C: the last are on disk, or will be, and are recorded
-                yield from last.result()
-                raise
-            yield from last.result()
-            last = writer.submit(_each, worker.write, batch, computed)
-        yield from last.result()
-
-
-def _each(
-    do: Callable[..., Any], batch: Sequence[tuple[Sample, Row | None]], *more: Sequence[Any]
-) -> list[Any]:
-    """Call ``do`` for every sample of a batch, with what else there is for it."""
-    return [do(*task, *rest) for task, *rest in zip(batch, *more, strict=True)]
-
-
-def _do_in_worker(sample: Sample, done: Row | None) -> Outcome:
-    assert _worker is not None
-    return _worker.do(sample, done)
-
-
-def _start_worker(task: Task) -> None:
-    """Leave the cores to the other workers, and end with the parent, even if that is killed."""
-    global _worker
-    _worker = Worker(task)
-    cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-
-        def follow() -> None:
-            parent.join()
-            os._exit(1)
-
-        threading.Thread(target=follow, daemon=True).start()
+    def __iter__(self) -> Iterator[Item]:
+        return self._make()

@@ -14,6 +14,7 @@ import yaml
 
 import uosam
 from uosam.backends import BackendOptions, load_backend, weights_digest
+from uosam.backends.processes import may_fork
 from uosam.config import read_changes, refuse_levels, update_options
 from uosam.errors import ConfigError, InputError, unknown
 from uosam.io.codecs import encode_labels
@@ -21,7 +22,8 @@ from uosam.io.images import read_image
 from uosam.regions.records import Record, encode_rle, write_ssa
 from uosam.report.columns import encode_columns
 from uosam.runs.engine import check_folders, run_folder
-from uosam.runs.manifest import Row
+from uosam.runs.rows import Row
+from uosam.runs.spread.launch import HERE, Spread
 from uosam.runs.summary import Run
 from uosam.runs.task import Encoded, Outcome, Task
 from uosam.stages.everything import MIN_SCORE, EverythingOptions, find_everything
@@ -113,6 +115,11 @@ class EverythingTask(Task):
     def workers(self) -> int:
         """Processes, each with its own model."""
         return self.config.workers
+
+    @property
+    def forks(self) -> bool:
+        """Whether forked processes may share the model."""
+        return may_fork(self.config.backend)
 
     @property
     def overwrite(self) -> bool:
@@ -208,6 +215,7 @@ def find_in_folder(
     *,
     unreadable: Mapping[str, str] | None = None,
     inputs: Sequence[Path] = (),
+    spread: Spread = HERE,
     on_outcome: Callable[[Outcome], object] = lambda outcome: None,
 ) -> Run:
     """Find all masks of every picture, skipping those that an earlier run has done.
@@ -221,6 +229,7 @@ def find_in_folder(
         config: all settings.
         unreadable: what is known to have failed before the start.
         inputs: folders that must not be written into.
+        spread: which of the samples are done here.
         on_outcome: called with each outcome, in the order of the samples.
 
     Raises:
@@ -240,5 +249,6 @@ def find_in_folder(
         samples,
         failures=unreadable,
         files={"config.yaml": settings.encode()},
+        spread=spread,
         on_outcome=on_outcome,
     )

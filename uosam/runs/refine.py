@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uosam.backends import load_backend
-from uosam.backends.processes import choose_workers
+from uosam.backends.processes import choose_workers, may_fork
 from uosam.backends.sharing import BatchingBackend, work_together
 from uosam.backends.weights.cache import open_cache, remember
 from uosam.config import Config, dump_config
@@ -29,8 +29,11 @@ from uosam.io.pairs import Pairs
 from uosam.io.soft import find_scores, read_scores
 from uosam.pipeline import refine
 from uosam.report.overlay import encode_confidence, encode_overlay
+from uosam.runs.depth.guide import check_depth
 from uosam.runs.engine import check_folders, run_folder
-from uosam.runs.manifest import Row, make_header, refuse_other_masks
+from uosam.runs.manifest import make_header, refuse_other_masks
+from uosam.runs.rows import Row
+from uosam.runs.spread.launch import HERE, Spread
 from uosam.runs.summary import Run
 from uosam.runs.task import Encoded, Outcome, Task
 from uosam.runs.upright import read_for_mask, refine_upright
@@ -80,6 +83,11 @@ class RefineTask(Task):
         """Processes, each with its own model."""
         asked = self.config.engine.workers
         return 1 if asked == "auto" else asked
+
+    @property
+    def forks(self) -> bool:
+        """Whether forked processes may share the model."""
+        return may_fork(self.config.backend)
 
     @property
     def batch(self) -> int:
@@ -183,10 +191,7 @@ class RefineTask(Task):
 class GuidedTask(RefineTask):
     """Refine one coarse mask with depth as a guide for the global stage."""
 
-    titles: ClassVar[Mapping[str, str]] = {
-        **RefineTask.titles,
-        "unguided": "without depth",
-    }
+    titles: ClassVar[Mapping[str, str]] = {**RefineTask.titles, "unguided": "without depth"}
 
     def inputs(self, sample: Sample) -> Mapping[str, Path]:
         """Return the files of the mask and its depth."""
@@ -243,23 +248,23 @@ def refine_folder(
     config: Config,
     *,
     inputs: Sequence[Path] = (),
+    spread: Spread = HERE,
     on_outcome: Callable[[Outcome], object] = lambda outcome: None,
 ) -> Run:
     """Refine every pair into ``out``, skipping those that an earlier run has done.
 
-    A mask goes to ``out / (name + suffix of the coarse mask)``; see ``run_folder`` for what holds
-    of every run.
+    A mask goes to ``out / (name + suffix of the coarse mask)``; see ``run_folder``.
 
     Args:
         pairs: samples with picture and coarse mask, and what found no partner.
         out: folder for masks, ``manifest.jsonl``, ``config.yaml`` and ``summary.json``.
         config: all settings.
         inputs: folders that must not be written into.
+        spread: which of the samples are done here.
         on_outcome: called with each outcome, in the order of the samples.
 
     Raises:
-        ConfigError: ``out`` holds other results or those of other masks, or is or lies in an
-            input folder.
+        ConfigError: ``out`` holds other results, or is or lies in an input folder.
         InputError: ``out`` cannot be written.
         BackendError: the model cannot be loaded, or a worker process died.
     """
@@ -267,22 +272,22 @@ def refine_folder(
     if depth is not None:
         check_depth(depth, config.refine.global_region.grid)
         inputs = [*inputs, Path(depth)]
-    drawn = {"overlay": config.engine.overlay, "confidence": config.engine.confidence}
-    folders = {name: Path(path) for name, path in drawn.items() if path}
-    check_folders({"output": out, **folders}, inputs)
+    drawn = {name: getattr(config.engine, name) for name in ("overlay", "confidence")}
+    check_folders({"output": out} | {k: Path(path) for k, path in drawn.items() if path}, inputs)
     if not config.engine.overwrite:
         refuse_other_masks(out, pairs.samples)
     workers = choose_workers(config.engine.workers, len(pairs.samples), config.backend)
     engine = replace(config.engine, workers=workers)
     labels, notes = settle_labels(config.labels, pairs.samples)
     config = replace(config, labels=labels)
-    make = RefineTask if depth is None else GuidedTask
+    task = RefineTask if depth is None else GuidedTask
     return run_folder(
-        make(folder=out, config=replace(config, engine=engine)),
+        task(folder=out, config=replace(config, engine=engine)),
         pairs.samples,
         failures=pairs.unreadable,
         unpaired=[str(path) for path in (*pairs.unpaired_images, *pairs.unpaired_masks)],
         notes=notes,
         files={"config.yaml": dump_config(config).encode()},
+        spread=spread,
         on_outcome=on_outcome,
     )

@@ -8,9 +8,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from uosam.runs.manifest import Row
+from uosam.runs.rows import Row
 from uosam.runs.task import Outcome, Task
 from uosam.text import one_line
+
+_LISTED = 1000
+"""Samples of a note that stand in ``summary.json``; the manifest has them all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +27,9 @@ class Run:
         skipped: how many samples were done by an earlier run.
         failures: reason by name of the sample, or by file or folder.
         unpaired: files that belong to no sample.
-        notes: what a reader of the results must know, with the samples it is true of; of none if
-            it is of the whole run.
+        notes: what a reader of the results must know, with the samples it is true of, the first
+            thousand of them; of none if it is of the whole run.
+        noted: of how many samples each of the notes is true.
         seconds: by stage, summed over workers; of this run alone.
         wall: seconds that this run took.
     """
@@ -37,6 +41,7 @@ class Run:
     failures: Mapping[str, str]
     unpaired: Sequence[str]
     notes: Mapping[str, Sequence[str]]
+    noted: Mapping[str, int]
     seconds: Mapping[str, float]
     wall: float
 
@@ -56,6 +61,7 @@ class Tally:
     failures: dict[str, str]
     unpaired: list[str]
     notes: dict[str, list[str]] = field(default_factory=dict)
+    _noted: Counter[str] = field(default_factory=Counter)
     _status: Counter[str] = field(default_factory=Counter)
     _counts: dict[str, Counter[str]] = field(init=False)
     _seconds: dict[str, float] = field(default_factory=dict)
@@ -75,7 +81,10 @@ class Tally:
             self.failures[row["name"]] = row["error"]
             return
         for note in row.get("notes", ()):
-            self.notes.setdefault(note, []).append(row["name"])
+            self._noted[note] += 1
+            names = self.notes.setdefault(note, [])
+            if len(names) < _LISTED:
+                names.append(row["name"])
         self._status[row["status"]] += 1
         self._skipped += outcome.skipped
         for key, counter in self._counts.items():
@@ -100,6 +109,7 @@ class Tally:
             failures=self.failures,
             unpaired=self.unpaired,
             notes=self.notes,
+            noted=dict(self._noted),
             seconds=self._seconds,
             wall=wall,
         )
@@ -113,6 +123,7 @@ def encode_summary(run: Run, header: Row) -> bytes:
         "failures": run.failures,
         "unpaired": list(run.unpaired),
         "notes": {note: list(names) for note, names in run.notes.items()},
+        "noted": dict(run.noted),
         **run.counts,
         "seconds": run.seconds,
         "wall": run.wall,
@@ -122,7 +133,7 @@ def encode_summary(run: Run, header: Row) -> bytes:
 
 
 _NAMED = 3
-"""Samples that a note names; the others are counted and stand in ``summary.json``."""
+"""Samples that a note names; more stand in ``summary.json``."""
 
 
 def describe(run: Run, most: int = 10) -> list[str]:
@@ -153,6 +164,7 @@ def describe(run: Run, most: int = 10) -> list[str]:
         lines.append(f"unpaired: and {len(run.unpaired) - most} more, listed in summary.json")
     for note, names in run.notes.items():
         some = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
-        lines.append(f"note: {note}" + (f" ({len(names)} of them: {some})" if names else ""))
+        count = run.noted.get(note, 0)
+        lines.append(f"note: {note}" + (f" ({count} of them: {some})" if names else ""))
     lines += [f"failed: {name}: {reason}" for name, reason in run.failures.items()]
     return [one_line(line) for line in lines]

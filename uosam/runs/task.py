@@ -18,7 +18,8 @@ from typing import Any, ClassVar
 
 from uosam.errors import InputError, UosamError
 from uosam.io.atomic import write_atomic
-from uosam.runs.manifest import Row, file_digest
+from uosam.runs.manifest import file_digest
+from uosam.runs.rows import Row
 from uosam.structures import Sample
 from uosam.text import explain
 
@@ -68,6 +69,11 @@ class Task(abc.ABC):
     def batch(self) -> int:
         """Samples computed at a time in one process."""
         return 1
+
+    @property
+    def forks(self) -> bool:
+        """Whether the loaded model may be shared with forked processes: it uses the CPU alone."""
+        return False
 
     @property
     def overwrite(self) -> bool:

@@ -23,7 +23,7 @@ from uosam.io.images import read_image
 from uosam.io.pairs import find_pictures
 from uosam.io.walk import list_files
 from uosam.runs.engine import check_folders, run_folder
-from uosam.runs.manifest import Row
+from uosam.runs.rows import Row
 from uosam.runs.summary import Run
 from uosam.runs.task import Encoded, Outcome, Task
 from uosam.structures import Image, Sample

@@ -23,7 +23,9 @@ from uosam.regions.plans import Plan, plan_names, plan_target
 from uosam.regions.tables import read_csv, read_order
 from uosam.report.overlay import draw_labels
 from uosam.runs.engine import check_folders, run_folder
-from uosam.runs.manifest import MANIFEST, Row
+from uosam.runs.manifest import MANIFEST
+from uosam.runs.rows import Row
+from uosam.runs.spread.launch import HERE, Spread
 from uosam.runs.summary import Run
 from uosam.runs.task import Encoded, Outcome, Task
 from uosam.structures import IGNORE, Image, LabelMap, Sample
@@ -202,6 +204,7 @@ def apply_names(
     overlay: Path | None = None,
     overwrite: bool = False,
     inputs: Sequence[Path] = (),
+    spread: Spread = HERE,
     on_outcome: Callable[[Outcome], object] = lambda outcome: None,
 ) -> Run:
     """Write every mask of ``pairs`` with its new ids into ``out``, and ``classes.txt``.
@@ -214,6 +217,7 @@ def apply_names(
         overlay: folder for pictures with the named map drawn on, or None.
         overwrite: replace results of other settings.
         inputs: folders that must not be written into.
+        spread: which of the samples are done here.
         on_outcome: called with each outcome, in the order of the samples.
 
     Raises:
@@ -232,6 +236,7 @@ def apply_names(
         failures=pairs.unreadable,
         unpaired=[str(path) for path in (*pairs.unpaired_images, *pairs.unpaired_masks)],
         files={"classes.txt": ("\n".join(lines) + "\n").encode()},
+        spread=spread,
         on_outcome=on_outcome,
     )
 

@@ -27,8 +27,9 @@ from uosam.regions.crops import Region, whole_mask
 from uosam.regions.records import encode_rle
 from uosam.regions.views import best_view, embed_regions
 from uosam.runs.engine import check_folders, run_folder
-from uosam.runs.manifest import Row
 from uosam.runs.naming.parts import NameOptions, draw_parts, mask_size, part_of, read_regions
+from uosam.runs.rows import Row
+from uosam.runs.spread.launch import HERE, Spread
 from uosam.runs.summary import Run
 from uosam.runs.task import Encoded, Outcome, Task
 from uosam.structures import Floats, Image, ImageText, Sample
@@ -173,6 +174,7 @@ def embed_folder(
     options: NameOptions,
     *,
     inputs: Sequence[Path] = (),
+    spread: Spread = HERE,
     on_outcome: Callable[[Outcome], object] = lambda outcome: None,
 ) -> Run:
     """Embed the regions of every pair below ``out``, skipping what an earlier run has done.
@@ -182,6 +184,7 @@ def embed_folder(
         out: folder of the run.
         options: what is looked at.
         inputs: folders that must not be written into.
+        spread: which of the samples are done here.
         on_outcome: called with each outcome, in the order of the samples.
 
     Raises:
@@ -192,7 +195,7 @@ def embed_folder(
     check_folders({"output": out}, inputs)
     lots = draw_parts(pairs.samples, options) if options.by == "clusters" and options.per_id else {}
     task = NameTask(folder=out, options=options, chosen=lots)
-    for sample in pairs.samples:
+    for sample in spread.take(pairs.samples):
         if not _holds(task.output(sample), lots.get(sample.name, ())):
             with suppress(OSError):  # the engine then sees that it is to be done
                 task.output(sample).unlink()
@@ -201,6 +204,7 @@ def embed_folder(
         pairs.samples,
         failures=pairs.unreadable,
         unpaired=[str(path) for path in (*pairs.unpaired_images, *pairs.unpaired_masks)],
+        spread=spread,
         on_outcome=on_outcome,
     )
 

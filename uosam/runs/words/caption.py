@@ -14,6 +14,7 @@ from uosam.io.atomic import write_atomic
 from uosam.io.pairs import Pairs
 from uosam.regions.captions import COLUMNS, read_document, summarise, to_coco, to_rows
 from uosam.runs.engine import check_folders, run_folder
+from uosam.runs.spread.launch import HERE, Spread
 from uosam.runs.summary import Run
 from uosam.runs.task import Outcome
 from uosam.runs.words.asked import read_questions
@@ -28,6 +29,7 @@ def caption_folder(
     options: CaptionOptions,
     *,
     inputs: Sequence[Path] = (),
+    spread: Spread = HERE,
     on_outcome: Callable[[Outcome], object] = lambda outcome: None,
 ) -> Run:
     """Caption every sample into ``out``, skipping those that an earlier run has done.
@@ -40,6 +42,7 @@ def caption_folder(
         out: folder of the run.
         options: which regions, and which model.
         inputs: folders that must not be written into.
+        spread: which of the samples are done here; a shard writes documents alone.
         on_outcome: called with each outcome, in the order of the samples.
 
     Raises:
@@ -59,8 +62,11 @@ def caption_folder(
         pairs.samples,
         failures=pairs.unreadable,
         unpaired=[str(path) for path in (*pairs.unpaired_images, *pairs.unpaired_masks)],
+        spread=spread,
         on_outcome=on_outcome,
     )
+    if spread.shard is not None:
+        return run
     done = [sample for sample in pairs.samples if sample.name not in run.failures]
     documents = [
         read_document(task.output(sample).read_bytes(), str(task.output(sample))) for sample in done

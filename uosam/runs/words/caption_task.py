@@ -25,7 +25,7 @@ from uosam.regions.captions import (
 )
 from uosam.regions.crops import Region
 from uosam.report.phrases import encode_phrases
-from uosam.runs.manifest import Row
+from uosam.runs.rows import Row
 from uosam.runs.task import Encoded, Task
 from uosam.runs.words.asked import (
     Question,

@@ -1,0 +1,46 @@
+"""The flags that spread a run over machines, of every command over folders."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from uosam.runs.spread.launch import Spread
+
+ShardFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Do one of N parts, I from 1 to N, into the same OUT as the others; then 'uosam "
+        "merge-manifests OUT'.",
+    ),
+]
+
+
+def read_spread(shard: str | None) -> Spread:
+    """Return what the flags say.
+
+    Raises:
+        ConfigError: a flag of another form.
+    """
+    from uosam.runs.spread.launch import Spread
+    from uosam.runs.spread.shard import parse_shard
+
+    return Spread(shard=parse_shard(shard))
+
+
+def tell_next(spread: Spread, out: object, then: str = "") -> None:
+    """Say what follows once all shards are done."""
+    from uosam.text import printable
+
+    if spread.shard is not None:
+        after = f", then {then}" if then else ""
+        typer.echo(
+            printable(
+                f"next: when all {spread.shard.count} shards are done, "
+                f"uosam merge-manifests {out}{after}"
+            )
+        )

@@ -1,0 +1,4 @@
+"""One run spread over processes and machines, and what they did put together again.
+
+May import what runs may.
+"""

@@ -1,0 +1,66 @@
+"""Hand out samples to others who work at them, and give back what comes of them in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from uosam.errors import BackendError
+from uosam.runs.spread.worker import Work
+from uosam.runs.task import Outcome
+
+
+class WorkerLostError(Exception):
+    """A process that was to work is no more."""
+
+
+class Workers(Protocol):
+    """Others who work at samples, each for itself."""
+
+    @property
+    def room(self) -> bool:
+        """Whether one of them can take another sample."""
+        ...
+
+    @property
+    def ahead(self) -> int:
+        """How many samples may be handed out after the first that is not done."""
+        ...
+
+    def send(self, number: int, work: Work) -> None:
+        """Hand out a sample."""
+        ...
+
+    def receive(self) -> list[tuple[int, Outcome]]:
+        """Wait for what is done, in whatever order."""
+        ...
+
+
+def in_order(workers: Workers, work: Iterator[Work]) -> Iterator[Outcome]:
+    """Yield outcomes in the order of ``work``, which is read as it is handed out.
+
+    Raises:
+        BackendError: a worker died.
+    """
+    sent = given = 0
+    done: dict[int, Outcome] = {}
+    more = True
+    try:
+        while more or given < sent:
+            while more and workers.room and sent - given < workers.ahead:
+                one = next(work, None)
+                if one is None:
+                    more = False
+                else:
+                    workers.send(sent, one)
+                    sent += 1
+            if given < sent:
+                done.update(workers.receive())
+            while given in done:
+                yield done.pop(given)
+                given += 1
+    except WorkerLostError as error:
+        raise BackendError(
+            "a worker process died, most likely for want of memory; run again with fewer "
+            "--workers, finished pictures are kept"
+        ) from error

@@ -29,7 +29,6 @@ from uosam.io.pairs import Pairs
 from uosam.io.soft import find_scores, read_scores
 from uosam.pipeline import refine
 from uosam.report.overlay import encode_confidence, encode_overlay
-from uosam.runs.depth.guide import check_depth
 from uosam.runs.engine import check_folders, run_folder
 from uosam.runs.manifest import make_header, refuse_other_masks
 from uosam.runs.rows import Row

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from uosam.cli.spread import ShardFlag, read_spread, tell_next
+from uosam.cli.spread import EngineFlag, GpusFlag, ShardFlag, read_spread, tell_next
 
 
 def command(
@@ -57,6 +57,8 @@ def command(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     workers: Annotated[int, typer.Option(help="Processes, each with the models.")] = 1,
     shard: ShardFlag = None,
+    engine: EngineFlag = "local",
+    gpus: GpusFlag = 0.0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace results of other settings.")
     ] = False,
@@ -90,7 +92,7 @@ def command(
     from uosam.runs.words.caption import caption_folder, without_masks
     from uosam.runs.words.options import CaptionOptions
 
-    spread = read_spread(shard)
+    spread = read_spread(shard, engine, gpus, workers if workers > 1 else None)
     *inputs, out = paths
     wanted = 1 if by in ("proposals", "prompts") else 2
     if len(inputs) != wanted:

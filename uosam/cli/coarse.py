@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from uosam.cli.spread import ShardFlag, read_spread, tell_next
+from uosam.cli.spread import EngineFlag, GpusFlag, ShardFlag, read_spread, tell_next
 
 
 def command(
@@ -60,6 +60,8 @@ def command(
         bool, typer.Option("--compress", help="Write scores as .npz instead of .npy.")
     ] = False,
     shard: ShardFlag = None,
+    engine: EngineFlag = "local",
+    gpus: GpusFlag = 0.0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace results of other settings.")
     ] = False,
@@ -122,7 +124,7 @@ def command(
     )
     # As "python -m" does: a method or model of one's own may lie where one works.
     sys.path.append(str(Path.cwd()))
-    spread = read_spread(shard)
+    spread = read_spread(shard, engine, gpus)
     samples, unreadable = find_pictures(images)
     try:
         with show_progress(len(spread.take(samples)), verb="labelling") as on_outcome:

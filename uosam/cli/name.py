@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from uosam.cli.spread import ShardFlag, read_spread
+from uosam.cli.spread import EngineFlag, GpusFlag, ShardFlag, read_spread
 
 
 def command(
@@ -99,6 +99,8 @@ def command(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     workers: Annotated[int, typer.Option(help="Processes, each with the model.")] = 1,
     shard: ShardFlag = None,
+    engine: EngineFlag = "local",
+    gpus: GpusFlag = 0.0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace results of other settings.")
     ] = False,
@@ -132,7 +134,7 @@ def command(
     from uosam.io.pairs import find_pairs
     from uosam.regions.naming import NamingOptions
 
-    spread = read_spread(shard)
+    spread = read_spread(shard, engine, gpus, workers if workers > 1 else None)
     given = [f"naming.assign={assign}", f"naming.debias={debias}", f"text.device={device}"]
     given += [f"labels.background={background}"]
     if checkpoint is not None:
@@ -193,7 +195,8 @@ def command(
 
         look(pairs, out, options, (images, masks), spread)
         return
-    _name(pairs, out, vocabulary, options, naming, (output, decide, captions), (images, masks))
+    style = output, decide, captions
+    _name(pairs, out, vocabulary, options, naming, style, (images, masks), spread)
 
 
 def _settle(texts: list[str]) -> dict[str, Any]:
@@ -223,6 +226,7 @@ def _name(
     naming: Any,
     how: tuple[Any, str | None, str | None],
     inputs: tuple[Path, Path],
+    spread: Any,
 ) -> None:
     from functools import partial
 
@@ -251,6 +255,7 @@ def _name(
                 decider=decider,
                 phrases=phrases,
                 inputs=inputs,
+                spread=spread,
                 on_outcome=on_outcome,
             )
         if named.clusters:

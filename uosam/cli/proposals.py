@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from uosam.cli.dial import Granularity, level_settings
-from uosam.cli.spread import ShardFlag, read_spread, tell_next
+from uosam.cli.spread import EngineFlag, GpusFlag, ShardFlag, read_spread, tell_next
 
 
 def _short(key: str, text: str) -> str:
@@ -52,6 +52,8 @@ def command(
         int | None, typer.Option(help=_short("engine.workers=N", "Processes, each with the model."))
     ] = None,
     shard: ShardFlag = None,
+    engine: EngineFlag = "local",
+    gpus: GpusFlag = 0.0,
     overwrite: Annotated[
         bool,
         typer.Option(
@@ -105,7 +107,7 @@ def command(
         keys=("everything.levels",),
     )
     options = load_everything(config, [*given, *(settings or [])])
-    spread = read_spread(shard)
+    spread = read_spread(shard, engine, gpus, workers)
     samples, unreadable = find_pictures(images)
     try:
         with show_progress(len(spread.take(samples)), verb="searching") as on_outcome:

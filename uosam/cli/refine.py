@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from uosam.cli.dial import Granularity, Level, level_settings
-from uosam.cli.spread import ShardFlag, read_spread, tell_next
+from uosam.cli.spread import EngineFlag, GpusFlag, ShardFlag, read_spread, tell_next
 
 if TYPE_CHECKING:
     from uosam.config import Config
@@ -116,6 +116,8 @@ def command(
         ),
     ] = False,
     shard: ShardFlag = None,
+    engine: EngineFlag = "local",
+    gpus: GpusFlag = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
     config: Annotated[
         str | None,
@@ -176,7 +178,7 @@ def command(
     options = load_config(config, [*given, *(settings or [])])
     if depth is not None and options.refine.global_region.grid == 0:
         options = load_config(config, ["global_region.grid=16", *given, *(settings or [])])
-    spread = read_spread(shard)
+    spread = read_spread(shard, engine, gpus, workers)
     *inputs, out = paths
     table = options.engine.manifest
     if len(inputs) != (0 if table else 2):

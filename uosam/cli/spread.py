@@ -18,9 +18,22 @@ ShardFlag = Annotated[
         "merge-manifests OUT'.",
     ),
 ]
+EngineFlag = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        help="local, or ray: on the cluster of RAY_ADDRESS, else on this machine; --workers is "
+        "then the number of actors.",
+    ),
+]
+GpusFlag = Annotated[
+    float, typer.Option("--gpus", help="With --engine ray: GPUs of each actor, such as 1 or 0.25.")
+]
 
 
-def read_spread(shard: str | None) -> Spread:
+def read_spread(
+    shard: str | None, engine: str = "local", gpus: float = 0.0, workers: str | int | None = None
+) -> Spread:
     """Return what the flags say.
 
     Raises:
@@ -29,7 +42,14 @@ def read_spread(shard: str | None) -> Spread:
     from uosam.runs.spread.launch import Spread
     from uosam.runs.spread.shard import parse_shard
 
-    return Spread(shard=parse_shard(shard))
+    text = str(workers)
+    actors = int(text) if engine == "ray" and text.lstrip("-").isdecimal() else None
+    return Spread(
+        shard=parse_shard(shard),
+        engine=engine,  # type: ignore[arg-type]  # checked there
+        gpus=gpus,
+        actors=actors,
+    )
 
 
 def tell_next(spread: Spread, out: object, then: str = "") -> None:

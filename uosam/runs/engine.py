@@ -70,7 +70,7 @@ def run_folder(
     manifest = manifest_path(task.out, shard)
     with open_journal(task.out, header, overwrite=task.overwrite, shard=shard) as journal:
         work = ((sample, journal.find(sample.name)) for sample in chosen)
-        for outcome in do_all(task, work, len(chosen)):
+        for outcome in do_all(task, work, len(chosen), spread):
             if not outcome.skipped:
                 record(journal, outcome.row)
             tally.add(outcome)

@@ -36,6 +36,7 @@ from uosam.runs.naming.regions import (
     write_regions,
 )
 from uosam.runs.naming.words import Phrases, add_phrases
+from uosam.runs.spread.launch import HERE, Spread
 from uosam.runs.summary import Run
 from uosam.runs.task import Outcome
 from uosam.structures import Floats, ImageText, Sample, TextSegmenter
@@ -119,6 +120,7 @@ def name_folder(
     decider: Callable[[], TextSegmenter] | None = None,
     phrases: Callable[[], Phrases] | None = None,
     inputs: Sequence[Path] = (),
+    spread: Spread = HERE,
     on_outcome: Callable[[Outcome], object] = lambda outcome: None,
 ) -> Named:
     """Look at the regions of every pair, and write what they are called into ``out``.
@@ -136,6 +138,7 @@ def name_folder(
         decider: loads a text segmenter that decides between the best names of each region.
         phrases: loads what finds further words in captions of the regions.
         inputs: folders that must not be written into.
+        spread: where pictures are looked at; names are voted on here, so all of them.
         on_outcome: called with each outcome, in the order of the samples.
 
     Raises:
@@ -144,7 +147,7 @@ def name_folder(
         InputError: no region is there to be named, or ``out`` cannot be written.
         BackendError: the model cannot be loaded, or a worker process died.
     """
-    run = embed_folder(pairs, out, options, inputs=inputs, on_outcome=on_outcome)
+    run = embed_folder(pairs, out, options, inputs=inputs, spread=spread, on_outcome=on_outcome)
     model = load_image_text(options.text, tuple(synset_names()))
     task = NameTask(folder=out, options=options)
     if phrases is not None:

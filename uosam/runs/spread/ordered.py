@@ -1,20 +1,21 @@
-"""Hand out samples to others who work at them, and give back what comes of them in order."""
+"""Hand out work to others, and give back what comes of it in order."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from uosam.errors import BackendError
-from uosam.runs.spread.worker import Work
-from uosam.runs.task import Outcome
+
+Work = TypeVar("Work", contravariant=True)
+Result = TypeVar("Result", covariant=True)
 
 
 class WorkerLostError(Exception):
     """A process that was to work is no more."""
 
 
-class Workers(Protocol):
+class Workers(Protocol[Work, Result]):
     """Others who work at samples, each for itself."""
 
     @property
@@ -31,19 +32,19 @@ class Workers(Protocol):
         """Hand out a sample."""
         ...
 
-    def receive(self) -> list[tuple[int, Outcome]]:
+    def receive(self) -> list[tuple[int, Result]]:
         """Wait for what is done, in whatever order."""
         ...
 
 
-def in_order(workers: Workers, work: Iterator[Work]) -> Iterator[Outcome]:
+def in_order(workers: Workers[Work, Result], work: Iterator[Work]) -> Iterator[Result]:
     """Yield outcomes in the order of ``work``, which is read as it is handed out.
 
     Raises:
         BackendError: a worker died.
     """
     sent = given = 0
-    done: dict[int, Outcome] = {}
+    done: dict[int, Result] = {}
     more = True
     try:
         while more or given < sent:

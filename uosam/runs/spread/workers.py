@@ -22,23 +22,31 @@ import cv2
 
 from uosam.runs.rows import Row
 from uosam.runs.spread.family import CAN_FORK, in_family
+from uosam.runs.spread.launch import HERE, Spread
 from uosam.runs.spread.ordered import WorkerLostError, in_order
+from uosam.runs.spread.ray_actors import on_ray
 from uosam.runs.spread.worker import Work, Worker
 from uosam.runs.task import Outcome, Task
 from uosam.structures import Sample
 
 
-def do_all(task: Task, work: Iterator[Work], samples: int) -> Iterator[Outcome]:
+def do_all(
+    task: Task, work: Iterator[Work], samples: int, spread: Spread = HERE
+) -> Iterator[Outcome]:
     """Yield what becomes of every sample, in their order, reading ``work`` as it goes.
 
     Args:
         task: what is done.
         work: the samples.
         samples: how many there are.
+        spread: on which machines.
 
     Raises:
         BackendError: the model cannot be loaded, or a worker process died.
     """
+    if spread.engine == "ray" and samples:
+        yield from on_ray(task, work, spread)
+        return
     workers = min(task.workers, samples)
     worker = Worker(task)
     if workers <= 1:

@@ -65,7 +65,7 @@ def find_jobs(
                     kind = explain_kind(others[0].suffix.lower())
                     faults.append(f"{target / others[0]}: {kind}")
             matched = {s.image: s.coarse for s in pairs.samples if s.image and s.coarse}
-            missing, extra = pairs.unpaired_images, pairs.unpaired_masks
+            missing, extra = list(pairs.unpaired_images), list(pairs.unpaired_masks)
             unreadable = [f"{path}: {why}" for path, why in pairs.unreadable.items()]
         found.append(matched)
         faults += unreadable

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -67,11 +68,12 @@ def find_pairs(images: Path, masks: Path, *, image_suffixes: Iterable[str] | Non
     keys: list[Key] = [without_suffix, _path_first_dot]
     if any(all("/" not in file for file in files) for files in (image_files, mask_files)):
         keys += [_name_last_dot, _name_first_dot]
-    pairs, images_left, masks_left = match((images, masks), (image_files, mask_files), keys)
+    pairs, *left = match((images, masks), (image_files, mask_files), keys)
+    images_left, masks_left = (array("Q", places) for places in left)
     if len(images_left) and not same:
         others = list(walk_files(masks, OTHER_MASKS, {}))
         unread = _find_unread([image_files[index] for index in images_left], others, keys)
-        images_left = [index for index in images_left if image_files[index] not in unread]
+        images_left = array("Q", (i for i in images_left if image_files[i] not in unread))
         for other in unread.values():
             unreadable[str(masks / other)] = explain_kind(PurePosixPath(other).suffix.lower())
     return Pairs(

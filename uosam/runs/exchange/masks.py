@@ -91,7 +91,7 @@ def open_masks(
         pairs = find_pairs(images, source)
         require_pairs(pairs, images, source)
         failures |= pairs.unreadable
-        samples = pairs.samples
+        samples = list(pairs.samples)
         for mask in pairs.unpaired_masks:
             failures[str(mask)] = f"no picture of this name in {images}"
         files = {s.name: s.name + s.image.suffix for s in samples if s.image is not None}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol, TypeVar
 
 from uosam.errors import BackendError
@@ -32,7 +32,7 @@ class Workers(Protocol[Work, Result]):
         """Hand out a sample."""
         ...
 
-    def receive(self) -> list[tuple[int, Result]]:
+    def receive(self) -> Sequence[tuple[int, Result]]:
         """Wait for what is done, in whatever order."""
         ...
 

@@ -14,7 +14,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import islice
 from typing import Any
 
 from uosam.errors import BackendError, ConfigError
@@ -46,12 +46,13 @@ def on_ray(task: Task, work: Iterator[Work], spread: Spread) -> Iterator[Outcome
         raise ConfigError("--engine ray needs Ray, got none; pip install 'uosam[ray]'") from error
     own = not ray.is_initialized()
     if own:
-        there = bool(os.environ.get("RAY_ADDRESS"))
-        ray.init(log_to_driver=False, **({} if there else {"include_dashboard": False}))
+        joins = bool(os.environ.get("RAY_ADDRESS"))
+        ray.init(log_to_driver=False, include_dashboard=None if joins else False)
     actors = _Actors(ray, task, spread)
-    batches = iter(lambda: list(islice(work, task.batch)), [])
+    batches: Iterator[list[Work]] = iter(lambda: list(islice(work, task.batch)), [])
     try:
-        yield from chain.from_iterable(in_order(actors, batches))
+        for outcomes in in_order(actors, batches):
+            yield from outcomes
     finally:
         actors.end()
         if own:

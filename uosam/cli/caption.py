@@ -93,7 +93,9 @@ def command(
     from uosam.runs.words.options import CaptionOptions
 
     spread = read_spread(shard, engine, gpus, workers if workers > 1 else None)
-    *inputs, out = paths
+    from uosam.io.stores.mounts import mount
+
+    *inputs, out = (mount(path, keep=path is paths[-1]) for path in paths)
     wanted = 1 if by in ("proposals", "prompts") else 2
     if len(inputs) != wanted:
         expected = f"IMAGES OUT for {by}" if wanted == 1 else "IMAGES MASKS OUT"

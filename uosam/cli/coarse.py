@@ -92,6 +92,7 @@ def command(
     from uosam.cli.progress import show_progress
     from uosam.errors import ConfigError
     from uosam.io.pairs import find_pictures
+    from uosam.io.stores.mounts import mount
     from uosam.runs.coarse import label_folder
     from uosam.runs.coarse_models import CoarseOptions, choose_clusters, describe_model
     from uosam.runs.summary import describe
@@ -125,6 +126,7 @@ def command(
     # As "python -m" does: a method or model of one's own may lie where one works.
     sys.path.append(str(Path.cwd()))
     spread = read_spread(shard, engine, gpus)
+    images, out = mount(images), mount(out, keep=True)
     samples, unreadable = find_pictures(images)
     try:
         with show_progress(len(spread.take(samples)), verb="labelling") as on_outcome:

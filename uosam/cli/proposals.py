@@ -87,6 +87,7 @@ def command(
     """
     from uosam.cli.progress import show_progress
     from uosam.io.pairs import find_pictures
+    from uosam.io.stores.mounts import mount
     from uosam.runs.everything import find_in_folder, load_everything
     from uosam.runs.summary import describe
 
@@ -108,6 +109,7 @@ def command(
     )
     options = load_everything(config, [*given, *(settings or [])])
     spread = read_spread(shard, engine, gpus, workers)
+    images, out = mount(images), mount(out, keep=True)
     samples, unreadable = find_pictures(images)
     try:
         with show_progress(len(spread.take(samples)), verb="searching") as on_outcome:

@@ -178,8 +178,10 @@ def command(
     options = load_config(config, [*given, *(settings or [])])
     if depth is not None and options.refine.global_region.grid == 0:
         options = load_config(config, ["global_region.grid=16", *given, *(settings or [])])
+    from uosam.io.stores.mounts import mount
+
     spread = read_spread(shard, engine, gpus, workers)
-    *inputs, out = paths
+    *inputs, out = (mount(path, keep=path is paths[-1]) for path in paths)
     table = options.engine.manifest
     if len(inputs) != (0 if table else 2):
         expected = "OUT alone, since a manifest names the files" if table else "IMAGES MASKS OUT"

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from uosam.errors import InputError
+from uosam.io.stores.mounts import list_store
 
 
 def list_files(
@@ -37,6 +38,10 @@ def walk_files(folder: Path, suffixes: Iterable[str], unreadable: dict[str, str]
         kind = "is a file" if folder.exists() else "does not exist"
         raise InputError(f"{folder}: expected a folder, but it {kind}")
     wanted = frozenset(suffixes)
+    stored = list_store(folder)
+    if stored is not None:
+        yield from _sort_names(stored, wanted)
+        return
     try:
         found = _list(os.fspath(folder), wanted)
     except OSError as error:
@@ -61,6 +66,17 @@ def walk_files(folder: Path, suffixes: Iterable[str], unreadable: dict[str, str]
                 stack.append((iter(_list(path, wanted)), inside + entry[1]))
             except OSError as error:
                 unreadable[path] = f"folder cannot be listed ({error.strerror})"
+
+
+def _sort_names(names: Iterable[str], suffixes: frozenset[str]) -> list[str]:
+    """Choose and sort names of a store as files of a folder would be."""
+    chosen = []
+    for name in names:
+        stem, suffix = os.path.splitext(name)
+        hidden = any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
+        if suffix.lower() in suffixes and not hidden:
+            chosen.append((stem, name))
+    return [name for _, name in sorted(chosen)]
 
 
 def _list(folder: str, suffixes: frozenset[str]) -> list[tuple[str, str]]:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from uosam.errors import ConfigError, InputError
 from uosam.io.atomic import write_atomic
 from uosam.io.outputs import check_outputs
-from uosam.runs.journal import finish, manifest_path, open_journal, record
+from uosam.io.stores.mounts import locate, pull, push, put, release
+from uosam.runs.journal import finish, manifest_path, open_journal, partial_path, record
+from uosam.runs.manifest import MANIFEST
 from uosam.runs.spread.launch import HERE, Spread
 from uosam.runs.spread.workers import do_all
 from uosam.runs.summary import Run, Tally, encode_summary
@@ -23,6 +25,9 @@ from uosam.structures import Sample
 from uosam.text import explain
 
 Item = TypeVar("Item")
+
+_KEPT = 1000
+"""Pictures after which the notes of a run are sent to the store of its outputs."""
 
 
 def run_folder(
@@ -68,25 +73,49 @@ def run_folder(
     )
     shard, chosen = spread.shard, spread.take(samples)
     manifest = manifest_path(task.out, shard)
-    with open_journal(task.out, header, overwrite=task.overwrite, shard=shard) as journal:
+    partial = partial_path(task.out, shard)
+    with suppress(OSError):  # told when the first output cannot be written
+        pull(task.out, [MANIFEST, manifest.name, partial.name])
+    with (
+        _keeping(task.out, partial.name),
+        open_journal(task.out, header, overwrite=task.overwrite, shard=shard) as journal,
+    ):
         work = ((sample, journal.find(sample.name)) for sample in chosen)
         for outcome in do_all(task, work, len(chosen), spread):
             if not outcome.skipped:
                 record(journal, outcome.row)
             tally.add(outcome)
             on_outcome(outcome)
+            journal.seen += 1
+            if journal.seen % _KEPT == 0:
+                with suppress(OSError):
+                    push(task.out, [partial.name])
         try:
             for name, data in (files or {}).items():
                 write_atomic(task.out / name, data)
             finish(journal)
+            push(task.out, [manifest.name, *(files or {})], gone=[partial.name])
         except OSError as error:
             # The results are safe on disk or recorded as failed.
             tally.failures[manifest.name] = f"{explain(error)}; free space and run again"
     run = tally.sum_up(time.perf_counter() - start)
     with suppress(OSError):
         name = f"summary{'' if shard is None else shard.suffix}.json"
-        write_atomic(task.out / name, encode_summary(run, header))
+        put(task.out / name, encode_summary(run, header))
+        if manifest.name not in tally.failures:  # else this machine alone has it
+            release(task.out / own for own in (name, manifest.name, *(files or {})))
     return run
+
+
+@contextmanager
+def _keeping(out: Path, partial: str) -> Iterator[None]:
+    """Send what a run has noted to the store of its outputs, however the run ends."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            push(out, [partial])
+        raise
 
 
 def check_folders(folders: Mapping[str, Path], inputs: Sequence[Path]) -> None:
@@ -99,8 +128,8 @@ def check_folders(folders: Mapping[str, Path], inputs: Sequence[Path]) -> None:
     Raises:
         ConfigError: which folder lies in which.
     """
-    places = {name: path.resolve() for name, path in folders.items()}
-    protected = [path.resolve() for path in inputs if path.is_dir()]
+    places = {name: locate(path) for name, path in folders.items()}
+    protected = [locate(path) for path in inputs if path.is_dir()]
     for name, folder in places.items():
         others = protected if name == "output" else [*protected, places["output"]]
         for other in others:

@@ -34,6 +34,7 @@ class Journal:
         file: the open partial manifest, without a buffer.
         earlier: what earlier runs left, the older first.
         start: byte of the partial manifest from which on the lines are this run's.
+        seen: pictures that have come by.
         unwritten: lines that a full disk did not take.
     """
 
@@ -43,6 +44,7 @@ class Journal:
     file: FileIO
     earlier: Sequence[Span]
     start: int
+    seen: int = 0
     unwritten: dict[str, Row] = field(default_factory=dict)
 
     @cached_property

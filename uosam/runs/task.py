@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from uosam.errors import InputError, UosamError
-from uosam.io.atomic import write_atomic
+from uosam.io.stores.mounts import fetch, mounts, put, release, remove
 from uosam.runs.manifest import file_digest
 from uosam.runs.rows import Row
 from uosam.structures import Sample
@@ -173,11 +173,14 @@ class Computed:
 
 def read_one(task: Task, sample: Sample, done: Row | None) -> Inputs | Outcome:
     """Read the files of one sample, unless an earlier run has done it; never an error."""
+    release(_files(task, sample))  # copies that a killed run left may be old
     if done is not None and is_good(task, sample, done):
+        release(_files(task, sample))
         return Outcome(row=done, skipped=True)
     try:
         start = time.perf_counter()
         paths = task.inputs(sample)
+        fetch(paths.values())
         before = {path: _state(path) for path in paths.values()}
         read = task.read(sample)
         digests = {key: file_digest(path) for key, path in paths.items()}
@@ -211,9 +214,10 @@ def write_one(
         start = time.perf_counter()
         encoded = task.encode(sample, computed.inputs.read, computed.result)
         for path, data in encoded.extras.items():
-            write_atomic(path, data)
+            put(path, data)
         output = task.output(sample)
-        write_atomic(output, encoded.data)
+        put(output, encoded.data)
+        release(_files(task, sample))
         digests = {f"{key}_sha256": value for key, value in computed.inputs.digests.items()}
         row: Row = {
             "name": sample.name,
@@ -235,7 +239,8 @@ def failure(task: Task, sample: Sample, done: Row | None, error: Exception) -> O
     """Record a sample as failed; the result of an input that has changed since goes."""
     if done is not None:
         with suppress(OSError, UosamError):
-            task.output(sample).unlink(missing_ok=True)
+            remove(task.output(sample))
+    release(_files(task, sample))
     return Outcome(row={"name": sample.name, "error": explain(error)})
 
 
@@ -245,6 +250,7 @@ def is_good(task: Task, sample: Sample, row: Row) -> bool:
         output = task.output(sample)
         digests = {f"{key}_sha256": path for key, path in task.inputs(sample).items()}
         digests["output_sha256"] = output
+        fetch([*digests.values(), *task.extras(sample)])
         recorded = {key for key in row if key.endswith("_sha256")}
         return (
             task.fits(row)
@@ -255,6 +261,15 @@ def is_good(task: Task, sample: Sample, row: Row) -> bool:
         )
     except (OSError, UosamError):
         return False
+
+
+def _files(task: Task, sample: Sample) -> list[Path]:
+    """Return all files of a sample, as far as they are known, if any can lie in a store."""
+    if not mounts():
+        return []
+    with suppress(UosamError):
+        return [*task.inputs(sample).values(), task.output(sample), *task.extras(sample)]
+    return []
 
 
 def _state(path: Path) -> tuple[int, int, int] | None:

@@ -20,6 +20,8 @@ from typing import Any
 import cv2
 
 from uosam.errors import UosamError
+from uosam.io.stores.mounts import mounts
+from uosam.io.stores.store import Store
 from uosam.runs.spread.ordered import WorkerLostError, in_order
 from uosam.runs.spread.worker import Work, Worker
 from uosam.runs.task import Outcome, Task
@@ -40,7 +42,7 @@ def in_family(task: Task, work: Iterator[Work], workers: int) -> Iterator[Outcom
     context = multiprocessing.get_context("spawn")
     pipes = [context.Pipe() for _ in range(workers)]
     ours, theirs = [pipe[0] for pipe in pipes], [pipe[1] for pipe in pipes]
-    parent = context.Process(target=_raise_children, args=(task, theirs))
+    parent = context.Process(target=_raise_children, args=(task, mounts(), theirs))
     parent.start()
     for connection in theirs:  # so that the end of the last child ends what we read from
         connection.close()
@@ -102,12 +104,12 @@ class _Children:
         return number, outcome
 
 
-def _raise_children(task: Task, pipes: list[Connection]) -> None:
+def _raise_children(task: Task, stores: dict[str, Store], pipes: list[Connection]) -> None:
     """Load the model in a process without threads, and fork it for each of the pipes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     cv2.setNumThreads(1)
     threads = max(1, (os.cpu_count() or 1) // len(pipes))
-    worker = Worker(task)
+    worker = Worker(task, stores)
     try:
         with _one_thread():
             _ = worker.model

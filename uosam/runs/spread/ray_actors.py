@@ -18,6 +18,7 @@ from itertools import islice
 from typing import Any
 
 from uosam.errors import BackendError, ConfigError
+from uosam.io.stores.mounts import mounts
 from uosam.runs.spread.launch import Spread
 from uosam.runs.spread.ordered import in_order
 from uosam.runs.spread.worker import Work, Worker
@@ -67,7 +68,8 @@ class Actor:
         sys.path += [path for path in paths if path not in sys.path]
         if os.path.isdir(folder):
             os.chdir(folder)
-        self._worker, self._cpus = Worker(pickle.loads(content)), cpus  # what the driver pickled
+        self._worker = Worker(*pickle.loads(content))  # what the driver pickled
+        self._cpus = cpus
         self._limited = False
 
     def do(self, batch: list[Work]) -> list[Outcome]:
@@ -132,7 +134,7 @@ class _Actors:
                 f"{has.get('CPU', 0):g} and {has.get('GPU', 0):g}; ask for less with --gpus"
             )
         self._kind = self.ray.remote(num_cpus=cpus, num_gpus=gpus)(Actor)
-        content = pickle.dumps(self.task)
+        content = pickle.dumps((self.task, mounts()))
         self._arguments = (content, list(sys.path), os.getcwd(), cpus)
         count = self.spread.actors or min(rooms, default=1)
         self._places = [self._start() for _ in range(count)]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
 
+from uosam.io.stores.mounts import take_over
+from uosam.io.stores.store import Store
 from uosam.runs.rows import Row
 from uosam.runs.task import Computed, Inputs, Outcome, Task, compute_one, read_one, write_one
 from uosam.structures import Sample
@@ -19,8 +21,10 @@ Work = tuple[Sample, Row | None]
 class Worker:
     """A task in the process that works at it, with its model once it is needed."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, stores: Mapping[str, Store] | None = None) -> None:
+        """Take over a task and, in a process of its own, the stores of the one that started it."""
         self.task = task
+        take_over(dict(stores or {}))
 
     @cached_property
     def model(self) -> Any:

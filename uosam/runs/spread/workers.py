@@ -20,6 +20,8 @@ from typing import Any
 
 import cv2
 
+from uosam.io.stores.mounts import mounts
+from uosam.io.stores.store import Store
 from uosam.runs.rows import Row
 from uosam.runs.spread.family import CAN_FORK, in_family
 from uosam.runs.spread.launch import HERE, Spread
@@ -93,7 +95,7 @@ def _in_processes(task: Task, work: Iterator[Work], workers: int) -> Iterator[Ou
     # spawn: a forked process would share the state of CUDA and of thread pools.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(
-        workers, mp_context=context, initializer=_start_worker, initargs=(task,)
+        workers, mp_context=context, initializer=_start_worker, initargs=(task, mounts())
     )
     try:
         yield from in_order(_Processes(pool, workers), work)
@@ -139,10 +141,10 @@ def _do_in_worker(sample: Sample, done: Row | None) -> Outcome:
     return _worker.do(sample, done)
 
 
-def _start_worker(task: Task) -> None:
+def _start_worker(task: Task, stores: dict[str, Store]) -> None:
     """Leave the cores to the other workers, and end with the parent, even if that is killed."""
     global _worker
-    _worker = Worker(task)
+    _worker = Worker(task, stores)
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     parent = multiprocessing.parent_process()

@@ -1,0 +1,164 @@
+"""Stores as folders of this machine: a file is fetched when it is needed and then let go.
+
+``mount`` gives a folder for a URL. Paths below it are handled like any others; before a file is
+read it is fetched, what is written is sent, and ``release`` removes the copy. A run's own account
+of itself lies in that folder while the run is under way.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path, PurePath, PurePosixPath
+
+from uosam.io.atomic import write_atomic
+from uosam.io.stores.store import Store, read_url
+
+_mounts: dict[str, Store] = {}
+"""Of this process: folder and store."""
+
+
+def mount(path: Path, *, keep: bool = False) -> Path:
+    """Return a folder that stands for a URL; any other path is returned as it is.
+
+    Copies lie below ``UOSAM_STAGING``, or the folder for temporary files.
+
+    Args:
+        path: maybe a URL, as ``pathlib`` spells it.
+        keep: whether the folder outlives this process, for a run to find its notes again.
+    """
+    url = read_url(path)
+    if url is None:
+        return path
+    user = str(os.getuid()) if hasattr(os, "getuid") else "user"
+    base = os.environ.get("UOSAM_STAGING") or os.path.join(
+        tempfile.gettempdir(), f"uosam-staging-{user}"
+    )
+    os.makedirs(base, exist_ok=True, mode=0o700)
+    if keep:
+        folder = Path(os.path.realpath(base), hashlib.sha256(url.encode()).hexdigest()[:16])
+        folder.mkdir(exist_ok=True, mode=0o700)
+    else:
+        folder = Path(tempfile.mkdtemp(dir=os.path.realpath(base)))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    _mounts[str(folder)] = Store(url=url if "::" in url else url.rstrip("/"))
+    return folder
+
+
+def locate(path: Path) -> PurePath:
+    """Return where a path leads: a URL, or a real path.
+
+    >>> str(locate(Path("/")))
+    '/'
+    """
+    found = find_store(path)
+    if found is None:
+        return path.resolve()
+    return PurePosixPath(found[0].url, found[1])
+
+
+def mounts() -> dict[str, Store]:
+    """Return the stores of this process, for another one to take over."""
+    return dict(_mounts)
+
+
+def take_over(stores: dict[str, Store]) -> None:
+    """Know the stores of the process that started this one."""
+    _mounts.update(stores)
+
+
+def find_store(path: Path) -> tuple[Store, str] | None:
+    """Return the store that a path lies in and its name there; None for plain files."""
+    if not _mounts:
+        return None
+    text = os.fspath(path)
+    for folder, store in _mounts.items():
+        if text == folder or text.startswith(folder + os.sep):
+            return store, Path(text[len(folder) :].lstrip(os.sep)).as_posix()
+    return None
+
+
+def fetch(paths: Iterable[Path]) -> None:
+    """Bring files here that lie in a store; one that is not there stays missing.
+
+    Raises:
+        OSError: the store fails again and again.
+    """
+    for path in paths:
+        found = find_store(path)
+        if found is not None and not path.is_file():
+            with contextlib.suppress(FileNotFoundError):
+                write_atomic(path, found[0].read(found[1]))
+
+
+def release(paths: Iterable[Path]) -> None:
+    """Remove the copies of files that lie in a store."""
+    for path in paths:
+        if find_store(path) is not None:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+
+
+def put(path: Path, data: bytes) -> None:
+    """Write a file where it belongs, whole or not at all.
+
+    Raises:
+        OSError: the disk is full, or the store fails again and again.
+    """
+    found = find_store(path)
+    if found is None:
+        write_atomic(path, data)
+    else:
+        found[0].write(found[1], data)
+
+
+def remove(path: Path) -> None:
+    """Remove a file where it belongs, if it is there.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    found = find_store(path)
+    if found is not None:
+        found[0].remove(found[1])
+    path.unlink(missing_ok=True)
+
+
+def list_store(folder: Path) -> Iterable[str] | None:
+    """Return the names of files below a folder that stands for a store; None for any other."""
+    found = find_store(folder)
+    if found is None:
+        return None
+    store, inside = found
+    prefix = "" if inside in ("", ".") else f"{inside}/"
+    return (name[len(prefix) :] for name in store.names() if name.startswith(prefix))
+
+
+def pull(folder: Path, names: Iterable[str]) -> None:
+    """Fetch what a run noted of itself, unless this machine has it.
+
+    Raises:
+        OSError: the store fails again and again.
+    """
+    if find_store(folder) is not None:
+        fetch(folder / name for name in names)
+
+
+def push(folder: Path, names: Iterable[str], *, gone: Iterable[str] = ()) -> None:
+    """Send what a run noted of itself, and remove there what is no more.
+
+    Raises:
+        OSError: the store fails again and again.
+    """
+    if find_store(folder) is None:
+        return
+    for name in names:
+        if (folder / name).is_file():
+            put(folder / name, (folder / name).read_bytes())
+    for name in gone:
+        remove(folder / name)

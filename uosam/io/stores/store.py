@@ -1,0 +1,183 @@
+"""A folder in a store: names, whole files read, files written at once or not at all."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeVar
+
+from uosam.errors import InputError
+
+Result = TypeVar("Result")
+
+TRIES = 5
+"""Times that a store is asked for one thing before it counts as failed."""
+
+WAIT = 0.2
+"""Seconds before the second try; doubled for each further one."""
+
+WHOLE = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "az", "hf", "memory"})
+"""Stores in which a file is there whole or not at all, however it is written."""
+
+ARCHIVES = frozenset({"zip", "tar"})
+"""Stores that are read alone."""
+
+_SCHEME = re.compile(r"\b([a-z][a-z0-9+.]*):/+", re.IGNORECASE)
+_FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+
+log = logging.getLogger(__name__)
+
+
+def read_url(path: str | os.PathLike[str]) -> str | None:
+    """Return the URL that a path stands for, None for a path of this machine.
+
+    A ``pathlib.Path`` has lost a slash of it.
+
+    >>> read_url("s3:/bucket/a"), read_url("zip://::s3://bucket/a.zip")
+    ('s3://bucket/a', 'zip://::s3://bucket/a.zip')
+    >>> read_url("photos/a"), read_url("/photos/a:b")
+    (None, None)
+    """
+    text = os.fspath(path)
+    if not re.match(r"[a-z][a-z0-9+.]+:/+|[a-z]+:/*::", text, re.IGNORECASE):
+        return None
+    url = _SCHEME.sub(r"\1://", text)
+    return None if url.startswith("file://") else url
+
+
+@dataclass(frozen=True, kw_only=True)
+class Store:
+    """A folder in a store; a value that travels to workers.
+
+    Attributes:
+        url: of the folder, such as ``s3://bucket/photos``, ``zip://::s3://bucket/a.zip`` or
+            ``tar://::/data/shard-000.tar``.
+        options: for fsspec, such as an endpoint.
+    """
+
+    url: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def _place(self) -> tuple[Any, str]:
+        try:
+            import fsspec
+        except ImportError as error:
+            raise InputError(
+                f"{self.url}: URLs need fsspec, got none; pip install 'uosam[remote]'"
+            ) from error
+        try:
+            filesystem, root = fsspec.core.url_to_fs(self.url, **self.options)
+        except (ImportError, ValueError) as error:
+            raise InputError(
+                f"{self.url}: expected a URL that fsspec knows, got: {error}; "
+                "pip install 'uosam[remote]'"
+            ) from error
+        except OSError as error:
+            raise InputError(f"{self.url}: cannot be opened ({error})") from error
+        return filesystem, root.rstrip("/")
+
+    @property
+    def kind(self) -> str:
+        """Scheme of the URL."""
+        return self.url.partition(":")[0].lower()
+
+    def names(self) -> Iterator[str]:
+        """Yield every file below the folder, as a relative path with "/", in no order.
+
+        Raises:
+            InputError: the folder is not there or cannot be listed.
+        """
+        filesystem, root = self._place
+        try:
+            found = self._insist("", lambda: filesystem.find(root))
+        except OSError as error:
+            raise InputError(f"{self.url}: cannot be listed ({error})") from error
+        for path in found:
+            if not path.endswith("/"):
+                yield path[len(root) :].lstrip("/") if root else path.lstrip("/")
+
+    def read(self, name: str) -> bytes:
+        """Return a file whole.
+
+        Raises:
+            OSError: it is not there, or the store fails again and again; with the URL as its name.
+        """
+        filesystem, _ = self._place
+
+        def get() -> bytes:
+            path = self._path(name)
+            data: bytes = filesystem.cat_file(path)
+            size = filesystem.info(path)["size"]
+            if size is not None and len(data) != size:
+                filesystem.invalidate_cache()
+                raise OSError(f"got {len(data)} of {size} bytes")
+            return data
+
+        return self._insist(name, get)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file: whole or not at all, for whoever reads it.
+
+        Object stores do so by themselves; elsewhere it is written beside and renamed.
+
+        Raises:
+            OSError: the store fails again and again, or is an archive.
+        """
+        filesystem, _ = self._place
+        path = self._path(name)
+        if self.kind in ARCHIVES:
+            raise OSError(30, "archives are read alone", self._say(name))
+
+        def put() -> None:
+            if self.kind in WHOLE:
+                filesystem.pipe_file(path, data)
+            else:
+                parent = path.rpartition("/")[0]
+                temporary = f"{parent}/.uosam-{secrets.token_hex(8)}.tmp"
+                filesystem.makedirs(parent, exist_ok=True)
+                filesystem.pipe_file(temporary, data)
+                filesystem.mv(temporary, path)
+            filesystem.invalidate_cache()
+            size = filesystem.info(path)["size"]
+            if size is not None and size != len(data):
+                raise OSError(f"wrote {len(data)} bytes, {size} arrived")
+
+        self._insist(name, put)
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        filesystem, _ = self._place
+        try:
+            self._insist(name, lambda: filesystem.rm_file(self._path(name)))
+        except FileNotFoundError:
+            return
+
+    def _path(self, name: str) -> str:
+        root = self._place[1]
+        return f"{root}/{name}" if root else name
+
+    def _say(self, name: str) -> str:
+        return f"{self.url}/{name}" if name else self.url
+
+    def _insist(self, name: str, do: Callable[[], Result]) -> Result:
+        """Ask again while a store fails in a way that may pass."""
+        for attempt in range(TRIES):
+            try:
+                return do()
+            except _FINAL as error:
+                error.filename = self._say(name)
+                raise
+            except Exception as error:  # each store has errors of its own
+                reason = " ".join(str(error).split()) or type(error).__name__
+                if attempt + 1 == TRIES:
+                    raise OSError(5, f"{reason}, {TRIES} times", self._say(name)) from error
+                log.info("%s: %s; asking again", self._say(name), reason)
+                time.sleep(WAIT * 2**attempt)
+        raise AssertionError  # the loop returns or raises

@@ -113,14 +113,16 @@ def tree(folder: Path) -> dict[str, bytes]:
     files = {
         p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.*") if p.is_file()
     }
-    files.pop("summary.json", None)
-    return files
+    return without_volatile(files)
+
+
+def without_volatile(files: dict[str, bytes]) -> dict[str, bytes]:
+    return {k: v for k, v in files.items() if k not in ("summary.json", "config.yaml")}
 
 
 def stored(url: str) -> dict[str, bytes]:
     files = {name: Store(url=url).read(name) for name in Store(url=url).names()}
-    files.pop("summary.json", None)
-    return files
+    return without_volatile(files)
 
 
 def run(images: Path, masks: Path, out: Path, *settings: str) -> Run:

@@ -16,6 +16,9 @@ from uosam.structures import Sample
 BLOCK = 20_000
 """Rows that are in memory at a time."""
 
+_PER_BYTE = 10
+"""Rows of a byte that are believed: each has a name of its own."""
+
 _COLUMNS = ("image", "mask", "name", "target")
 
 
@@ -115,8 +118,14 @@ def _read_blocks(path: Path) -> Iterator[Any]:
         import pyarrow.parquet
 
         with pyarrow.parquet.ParquetFile(path) as file:
+            rows = file.metadata.num_rows
+            if rows > _PER_BYTE * path.stat().st_size:  # a damaged number would fill the memory
+                raise ValueError(f"{rows} rows in {path.stat().st_size} bytes")
             yield file.schema_arrow.empty_table().to_pandas()
             for batch in file.iter_batches(BLOCK):
+                rows -= len(batch)
+                if rows < 0:
+                    raise ValueError("more rows than it says")
                 yield batch.to_pandas()
         return
     # As text: a name such as 007 is not a number.

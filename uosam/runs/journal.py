@@ -18,6 +18,7 @@ from typing import IO, Any
 
 from uosam.errors import ConfigError, InputError
 from uosam.io.atomic import open_own, remove_leftovers, replacing
+from uosam.io.stores.mounts import find_store
 from uosam.runs.manifest import MANIFEST, PARTIAL, find_manifests
 from uosam.runs.rows import Lookup, Row, Span, encode_rows, find_spans, merge
 from uosam.runs.spread.shard import NAMED, Shard
@@ -120,11 +121,16 @@ def open_journal(
         refuse_others(out, shard)
         if shard is None:
             remove_leftovers(out)
+        journal: Journal | None = None
         try:
-            yield _take_over(out, header, file, shard, overwrite=overwrite)
+            journal = _take_over(out, header, file, shard, overwrite=overwrite)
+            yield journal
         except BaseException:
             # A run that was refused, or whose model did not load, has no say in what may follow.
-            if not file.seek(0, 2) or [path.name for path in out.iterdir()] == [partial.name]:
+            alone = [path.name for path in out.iterdir()] == [partial.name]
+            if find_store(out) is not None:  # its results lie elsewhere
+                alone = journal is None or not (journal.seen or journal.earlier)
+            if not file.seek(0, 2) or alone:
                 partial.unlink()
             raise
 

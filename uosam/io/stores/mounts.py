@@ -22,6 +22,9 @@ from uosam.io.stores.store import Store, read_url
 _mounts: dict[str, Store] = {}
 """Of this process: folder and store."""
 
+_kept: set[str] = set()
+"""Folders of outputs."""
+
 
 def mount(path: Path, *, keep: bool = False) -> Path:
     """Return a folder that stands for a URL; any other path is returned as it is.
@@ -44,10 +47,19 @@ def mount(path: Path, *, keep: bool = False) -> Path:
         folder = Path(os.path.realpath(base), hashlib.sha256(url.encode()).hexdigest()[:16])
         folder.mkdir(exist_ok=True, mode=0o700)
     else:
+        for known, store in _mounts.items():  # pictures and masks may lie in one folder
+            if store.url == _tidy(url) and known not in _kept:
+                return Path(known)
         folder = Path(tempfile.mkdtemp(dir=os.path.realpath(base)))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    _mounts[str(folder)] = Store(url=url if "::" in url else url.rstrip("/"))
+    _mounts[str(folder)] = Store(url=_tidy(url))
+    if keep:
+        _kept.add(str(folder))
     return folder
+
+
+def _tidy(url: str) -> str:
+    return url if "::" in url else url.rstrip("/")
 
 
 def locate(path: Path) -> PurePath:

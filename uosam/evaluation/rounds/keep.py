@@ -21,7 +21,8 @@ from uosam.io.codecs import LabelFile, LabelOptions, encode_labels, read_with
 from uosam.io.images import read_image
 from uosam.report.overlay import to_grey
 from uosam.runs.engine import run_folder
-from uosam.runs.manifest import Row, file_digest
+from uosam.runs.manifest import file_digest
+from uosam.runs.rows import Row
 from uosam.runs.summary import Run
 from uosam.runs.task import Encoded, Outcome, Task
 from uosam.structures import Floats, Image, Sample

@@ -85,8 +85,8 @@ def test_the_pages_name_the_options_that_there_are() -> None:
     program = typer.main.get_command(build_app())
     pages = [REPO / "README.md", *sorted((REPO / "docs").rglob("*.md"))]
     text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
-    # Benchmarks and the harnesses of faults have options of their own.
-    others = ("python -m benchmarks", "tests.faults")
+    # Benchmarks, the harnesses of faults and SLURM have options of their own.
+    others = ("python -m benchmarks", "tests.faults", "#SBATCH", "sbatch ")
     lines = [line for line in text.splitlines() if not any(name in line for name in others)]
     named = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", "\n".join(lines)))
     assert named <= options(program) | {"--help"}

@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo demo-network test faults lint accuracy site clean
+.PHONY: demo demo-network demo-loop test faults lint accuracy site clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -19,6 +19,11 @@ demo: $(STAMP)
 demo-network: $(STAMP)
 	$(BIN)/uosam demo demo_network_out --network $(or $(PHOTOS),examples/images) \
 	  --vocabulary $(or $(VOCABULARY),examples/words.txt)
+
+## Cluster, refine, retrain and repeat on PHOTOS=folder; K=number of classes, ROUNDS=how often.
+demo-loop: $(STAMP)
+	@test -n "$(PHOTOS)" || { echo "name a folder of pictures: make demo-loop PHOTOS=folder K=8"; exit 2; }
+	$(BIN)/uosam loop $(PHOTOS) demo_loop_out --k $(or $(K),8) --rounds $(or $(ROUNDS),3)
 
 ## The fast tier: minutes, no network, no weights, no data outside the repository.
 test: $(STAMP)
@@ -44,4 +49,4 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) demo_out demo_network_out .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) demo_out demo_network_out demo_loop_out .pytest_cache .ruff_cache .mypy_cache

@@ -22,6 +22,7 @@ import numpy as np
 import scipy
 
 import uosam
+from benchmarks.speed_captions import captions
 from benchmarks.speed_depth import depth
 from benchmarks.speed_evaluation import evaluation
 from benchmarks.speed_everything import everything
@@ -67,6 +68,7 @@ PARTS: dict[str, Callable[..., dict[str, Any]]] = {
     "pipeline": pipeline,
     "everything": everything,
     "depth": depth,
+    "captions": captions,
 }
 """What can be measured; each part returns a row's numbers."""
 

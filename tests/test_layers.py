@@ -212,6 +212,8 @@ def test_building_the_command_line_imports_nothing_heavy() -> None:
         "export",
         "bench",
         "ablate",
+        "retrain",
+        "loop",
         "data check",
         "depth view",
         "models",

@@ -61,6 +61,13 @@ def row(board: Leaderboard, method: str, data: str = "toy") -> BenchRow:
     return found
 
 
+@pytest.mark.parametrize("folder", ["images", "gt", "coarse/results"])
+def test_results_do_not_go_among_what_is_compared(toy: Path, tmp_path: Path, folder: str) -> None:
+    plan = write_plan(tmp_path / "plan.yaml", methods={"left": SHIFT})
+    with pytest.raises(ConfigError, match="output folder .* must not be or lie in"):
+        run(plan, toy / folder)
+
+
 def test_a_row_says_what_the_evaluator_says(toy: Path, tmp_path: Path) -> None:
     plan = write_plan(tmp_path / "plan.yaml", methods={"left": SHIFT})
     board, _ = run(plan, tmp_path / "out")

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
+import typer
 from typer.testing import CliRunner, Result
 
 from tests.conftest import Scene
@@ -90,6 +91,15 @@ def test_verbosity_is_that_of_logging(folders: Path, capsys: pytest.CaptureFixtu
     logging.getLogger("uosam.backends").info("nothing")
     assert capsys.readouterr().err == "warning: two lines\n"
     assert not is_quiet()
+
+
+@pytest.mark.parametrize("group", ["depth", "data", "models"])
+def test_commands_of_a_group_take_the_options_too(group: str) -> None:
+    for _ in range(2):  # a second tree is built of the same groups
+        tree = typer.main.get_command(build_app())
+    for name, command in tree.commands[group].commands.items():  # type: ignore[attr-defined]
+        found = [option for one in command.params for option in one.opts]
+        assert found.count("--verbose") == found.count("--quiet") == 1, (group, name)
 
 
 def test_a_verbose_run_says_what_it_loads(folders: Path) -> None:

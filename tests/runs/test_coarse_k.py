@@ -9,8 +9,10 @@ from typer.testing import CliRunner
 
 from tests.bench_sets import write_set
 from uosam.cli import build_app
-from uosam.errors import ConfigError
+from uosam.errors import BackendError, ConfigError
 from uosam.io.codecs import LabelOptions, read_with
+from uosam.runs import coarse_models
+from uosam.runs.coarse_models import choose_clusters
 
 
 def coarse(*arguments: str):
@@ -41,3 +43,28 @@ def test_faults(tmp_path: Path) -> None:
     assert "give --model NAME, or --k K for k-means" in str(neither.exception)
     both = coarse(str(tmp_path), str(tmp_path / "out"), "--k", "3", "--model", "pass")
     assert "--k is for k-means, got --model pass" in str(both.exception)
+
+
+def test_k_takes_the_better_features_where_they_are(tmp_path: Path, monkeypatch) -> None:
+    toy = write_set(tmp_path / "toy", 2)
+    monkeypatch.setattr(coarse_models, "PRETRAINED", f"{__name__}:present")
+    with_encoder = ["-s", "encoder=tests.coarse_models:columns", "--over", "2"]
+    result = coarse(str(toy / "images"), str(tmp_path / "out"), "--k", "3", *with_encoder)
+    assert result.exit_code == 0, result.output
+    assert "features that learnt ImageNet's labels" in result.output
+    assert "--background none" in result.output
+    stored = (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()[0]
+    assert '"model":"clusters"' in stored.replace(" ", "")
+    monkeypatch.setattr(coarse_models, "PRETRAINED", f"{__name__}:absent")
+    assert choose_clusters({}) == "kmeans"
+    alone = coarse(str(tmp_path), str(tmp_path / "o"), "--k", "3", "--over", "2")
+    assert isinstance(alone.exception, ConfigError)
+    assert "--over is for --model clusters, got kmeans" in str(alone.exception)
+
+
+def present() -> Path:
+    return Path()
+
+
+def absent() -> Path:
+    raise BackendError("not installed")

@@ -277,3 +277,11 @@ def test_objects_are_connected_parts_of_classes(scene):
 def test_a_folder_without_sets_is_one_line(tmp_path):
     with pytest.raises(InputError, match="must hold SET/images"):
         read_validation_sets(tmp_path, None)
+
+
+def test_a_run_does_not_go_into_its_data(training_data, tmp_path):
+    line = ["train", str(training_data), str(training_data / "run")]
+    result = CliRunner().invoke(build_app(), line)
+    assert "output folder" in str(result.exception)
+    assert "must not be or lie in" in str(result.exception)
+    assert not (training_data / "run").exists()

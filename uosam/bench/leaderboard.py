@@ -19,6 +19,7 @@ from uosam.errors import InputError
 from uosam.io.pairs import find_pairs, find_pictures
 from uosam.runs.coarse import label_folder
 from uosam.runs.coarse_models import CoarseOptions
+from uosam.runs.engine import check_folders
 from uosam.structures import Sample
 
 
@@ -73,10 +74,12 @@ def run_bench(
         isolated: whether each cell has a process of its own, as ``run_cell`` explains.
 
     Raises:
-        ConfigError: a method or setting is not there.
+        ConfigError: a method or setting is not there, or ``out`` lies in a folder of a set.
         InputError: a set is incomplete or a file unusable.
         BackendError: a weights file is missing.
     """
+    given = [(data.images, data.gt, data.coarse, data.depth) for data in plan.sets]
+    check_folders({"output": out}, [folder for some in given for folder in some if folder])
     for method in plan.methods:
         check_settings(method)
     published = published_rows(plan.published, read_tables()) if plan.published else []
@@ -146,7 +149,8 @@ def _with_coarse(data: BenchSet, seed: int | None, out: Path) -> BenchSet:
     name = hashlib.sha256(json.dumps([settings, str(data.images)]).encode()).hexdigest()[:8]
     folder = out / "coarse" / f"{data.name}-{seed}-{name}"
     pictures, unreadable = find_pictures(data.images)
-    options = CoarseOptions(model="kmeans", settings=settings, overwrite=True)
+    model = str(settings.pop("model", "kmeans"))
+    options = CoarseOptions(model=model, settings=settings, overwrite=True)
     run = label_folder(pictures, folder, options, unreadable=unreadable)
     for picture, reason in run.failures.items():
         raise InputError(f"sets.{data.name}: no coarse mask of {picture}: {reason}")

@@ -25,7 +25,8 @@ class BenchSet:
         gt: folder of the ground truth.
         coarse: folder of the coarse masks; None if they are made by k-means.
         depth: folder of depth files of the same names, for methods that take a guide, or None.
-        clusters: settings of k-means (``baselines.kmeans``), if it makes the coarse masks.
+        clusters: settings of k-means (``baselines.kmeans``, or ``baselines.clusters`` with the key
+            "model" of that name), if it makes the coarse masks.
         background: id of the ground truth that is no object, or None.
         coarse_background: id of the coarse masks that is no object, or None.
         ignore: stored value of the ground truth that is not scored; "default" for the codec's own.

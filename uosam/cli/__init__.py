@@ -32,6 +32,8 @@ COMMANDS = (
     "export",
     "submit",
     "train",
+    "retrain",
+    "loop",
     "depth",
     "data",
     "demo",
@@ -66,6 +68,8 @@ def build_app() -> typer.Typer:
     for name in COMMANDS:
         module = importlib.import_module(f"uosam.cli.{name.replace('-', '_')}")
         if hasattr(module, "app"):
+            for registered in module.app.registered_commands:
+                registered.callback = speaking(registered.callback)
             app.add_typer(module.app, name=name)
         else:
             app.command(name)(speaking(module.command))

@@ -14,7 +14,7 @@ def command(
         typer.Argument(
             metavar="IMAGES [MASKS] OUT",
             show_default=False,
-            help="Folders of pictures, masks and results; without MASKS for --by proposals.",
+            help="Folders of pictures, masks and results; MASKS for --by regions only.",
         ),
     ],
     captioner: Annotated[
@@ -25,8 +25,15 @@ def command(
         str | None, typer.Option(help="Local folder of the captioner; nothing is downloaded.")
     ] = None,
     by: Annotated[
-        str, typer.Option(help="What gets a phrase: regions of the masks, or proposals.")
+        str, typer.Option(help="What gets a phrase: regions of the masks, proposals, or prompts.")
     ] = "regions",
+    prompts: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CSV",
+            help="Points and boxes for --by prompts: picture,x,y or picture,x0,y0,x1,y1.",
+        ),
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="Segmenter of proposals; SCA brings its own.")
     ] = None,
@@ -68,6 +75,8 @@ def command(
     uosam caption photos masks captions --checkpoint blip-base
 
     uosam caption photos captions --by proposals --captioner sca --checkpoint sca-gpt2-large
+
+    uosam caption photos captions --by prompts --prompts clicks.csv --checkpoint blip-base
     """
     import sys
 
@@ -79,9 +88,9 @@ def command(
     from uosam.runs.words.options import CaptionOptions
 
     *inputs, out = paths
-    wanted = 1 if by == "proposals" else 2
+    wanted = 1 if by in ("proposals", "prompts") else 2
     if len(inputs) != wanted:
-        expected = "IMAGES OUT for proposals" if wanted == 1 else "IMAGES MASKS OUT"
+        expected = f"IMAGES OUT for {by}" if wanted == 1 else "IMAGES MASKS OUT"
         raise InputError(f"expected {expected}, got {' '.join(map(str, paths))}")
     given = [f"captioner.name={captioner}", f"captioner.device={device}"]
     given += [f"backend.device={device}", f"labels.background={background}"]
@@ -90,6 +99,7 @@ def command(
     sections = _settle([*given, *(settings or [])])
     options = CaptionOptions(
         by=by,  # type: ignore[arg-type]  # checked there
+        prompts=prompts,
         whole_classes=whole_classes,
         min_area=min_area,
         most=most,

@@ -14,8 +14,8 @@ def command(
     model: Annotated[
         str | None,
         typer.Option(
-            help="cause, hp, imagenet, kmeans, maskcontrast, maskcontrast-linear, pass, picie, "
-            "segmentor, smooseg, stego, or module:function.",
+            help="cause, clusters, hp, imagenet, kmeans, maskcontrast, maskcontrast-linear, pass, "
+            "picie, segmentor, smooseg, stego, student, or module:function.",
             show_default=False,
         ),
     ] = None,
@@ -25,8 +25,18 @@ def command(
             "--k",
             metavar="K",
             min=2,
-            help="Find K classes by k-means on a segmenter's features; short for --model kmeans "
-            "-s classes=K.",
+            help="Find K classes by k-means: --model clusters, on features that learnt ImageNet's "
+            "labels, where the extra imagenet is installed, else --model kmeans, on a segmenter's.",
+        ),
+    ] = None,
+    over: Annotated[
+        int | None,
+        typer.Option(
+            "--over",
+            metavar="N",
+            min=1,
+            help="Find N times as many clusters and merge those that occur together; short for "
+            "-s over=N of --model clusters.",
         ),
     ] = None,
     vocabulary: Annotated[
@@ -60,8 +70,8 @@ def command(
     """Label IMAGES with an unsupervised segmentation model into OUT.
 
     Masks are written as the model's community does: PASS as R + 256 G, others as grey ids.
-    CAUSE, HP, k-means, PiCIE, SmooSeg and STEGO have no background: refine with --background none;
-    uosam run, which goes on to refine and score, knows.
+    CAUSE, HP, clusters, k-means, PiCIE, SmooSeg and STEGO have no background: refine with
+    --background none; uosam run, which goes on to refine and score, knows.
     A run that was stopped goes on where it stopped.
 
     uosam coarse photos masks --k 12
@@ -78,15 +88,22 @@ def command(
     from uosam.errors import ConfigError
     from uosam.io.pairs import find_pictures
     from uosam.runs.coarse import label_folder
-    from uosam.runs.coarse_models import CoarseOptions, describe_model
+    from uosam.runs.coarse_models import CoarseOptions, choose_clusters, describe_model
     from uosam.runs.summary import describe
     from uosam.text import printable
 
     parsed = _parse(settings or [])
     if k is not None:
-        if model not in (None, "kmeans"):
+        if model not in (None, "clusters", "kmeans"):
             raise ConfigError(f"--k is for k-means, got --model {model}; leave one of them out")
-        model, parsed = "kmeans", {**parsed, "classes": k}
+        model, parsed = model or choose_clusters(parsed), {**parsed, "classes": k}
+    if over is not None:
+        if model != "clusters":
+            raise ConfigError(
+                f"--over is for --model clusters, got {model or 'no model'}; leave it out, or "
+                "pip install 'uosam[imagenet]' and give --k"
+            )
+        parsed = {**parsed, "over": over}
     if vocabulary is not None:
         parsed = {**parsed, "vocabulary": vocabulary}
     if model is None:
@@ -110,9 +127,11 @@ def command(
         typer.echo("stopped; the same command goes on from here", err=True)
         raise typer.Exit(130) from None
     typer.echo("\n".join(describe(run)))
+    if model == "clusters":
+        typer.echo("classes were found with features that learnt ImageNet's labels of pictures")
     if model == "imagenet":
         _tell_names(parsed)
-    facts = describe_model(model, parsed)
+    facts = describe_model(model, parsed, checkpoint)
     background = " --background none" if facts.background is None else ""
     typer.echo(printable(f"next: uosam refine {images} {out} REFINED{background}"))
     if run.failures:

@@ -17,13 +17,16 @@ def command(
             show_default=False,
         ),
     ],
+    with_meteor: Annotated[
+        bool, typer.Option("--meteor", help="Also METEOR; needs Java and pycocoevalcap.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the scores as JSON, those of rows included.")
     ] = False,
 ) -> None:
     """Score phrases: CIDEr-D, ROUGE-L and BLEU-1 to 4, as the COCO caption evaluation does.
 
-    METEOR and SPICE need Java and are not computed; their public tool reads the same table.
+    METEOR is a program in Java, asked for by --meteor. SPICE is not computed.
 
     uosam eval-captions captions_with_references.csv
     """
@@ -34,11 +37,17 @@ def command(
 
     candidates, references = read_caption_table(table)
     scores = score_captions(candidates, references)
+    values = dict(vars(scores))
+    if with_meteor:
+        from uosam.evaluation.meteor import meteor
+
+        values["meteor"], values["meteor_each"] = meteor(candidates, references)
     if as_json:
-        typer.echo(json.dumps(vars(scores)))
+        typer.echo(json.dumps(values))
         return
     rows = {"CIDEr-D": 10 * scores.cider_d, "ROUGE-L": 100 * scores.rouge_l}
     rows |= {f"BLEU-{order}": 100 * value for order, value in enumerate(scores.bleu, start=1)}
+    rows |= {"METEOR": 100 * values["meteor"]} if with_meteor else {}
     # Papers print CIDEr-D times 100 with its factor of 10 left out: the same number.
     for title, value in rows.items():
         typer.echo(f"{title:<8} {value:6.1f}")

@@ -60,6 +60,7 @@ def command(
     """
     from uosam.config import read_changes, update_options
     from uosam.errors import unknown
+    from uosam.runs.engine import check_folders
     from uosam.training.command import train
     from uosam.training.options import TrainOptions
 
@@ -71,6 +72,7 @@ def command(
         if section != "train":
             raise unknown("config section", section, ["train"])
     options = update_options("train", TrainOptions(), changes.get("train", {}))
+    check_folders({"output": out}, [data] if validation is None else [data, validation])
     try:
         weights = train(data, out, options, validation=validation, on_line=typer.echo)
     except KeyboardInterrupt:

@@ -49,8 +49,10 @@ def is_quiet() -> bool:
 
 def speaking(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options ``-v`` and ``-q`` of the program, so that they may come last."""
-    hints = typing.get_type_hints(command, include_extras=True)
     signature = inspect.signature(command)
+    if "verbose" in signature.parameters:  # groups of commands live longer than one tree of them
+        return command
+    hints = typing.get_type_hints(command, include_extras=True)
 
     @functools.wraps(command)
     def run(*, verbose: int = 0, quiet: bool = False, **arguments: Any) -> Any:

@@ -102,8 +102,10 @@ def load_run(source: str | Path | None = None, overrides: Sequence[str] = ()) ->
             "a run must have a USS model, got none; give --model NAME, or coarse.model in the file"
         )
     soft = known.pop("soft", False)
-    settings = {key: _plain(value) for key, value in coarse.items() if key not in _COARSE}
-    implied: int | Literal["none"] | None = describe_model(known["model"], settings).background
+    settings = {key: to_plain(value) for key, value in coarse.items() if key not in _COARSE}
+    implied: int | Literal["none"] | None = describe_model(
+        known["model"], settings, known.get("checkpoint")
+    ).background
     implied = "none" if implied is None else implied
     config = build_config(
         {**changes, "labels": {"background": implied, **changes.get("labels", {})}}
@@ -223,7 +225,7 @@ def _pair(samples: Sequence[Sample], folder: Path, run: Run) -> Pairs:
     )
 
 
-def _plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
     """Read the value of an override as YAML, or else as the bare text."""
     if not isinstance(value, Text):
         return value

@@ -81,6 +81,7 @@ class Spoken:
         score: the segmenter's estimate of the mask's IoU, or None.
         stability: of the mask, or None.
         point: x, y that asked for the mask, or None.
+        asked: x, y of a user's point, x0, y0, x1, y1 of a user's box, or None.
     """
 
     mask: Mask
@@ -91,6 +92,7 @@ class Spoken:
     score: float | None = None
     stability: float | None = None
     point: tuple[float, float] | None = None
+    asked: tuple[float, ...] | None = None
 
 
 def encode_document(
@@ -133,6 +135,7 @@ def _entry(one: Spoken) -> dict[str, Any]:
         ("predicted_iou", one.score),
         ("stability_score", one.stability),
         ("point", one.point),
+        ("asked", one.asked),
     ):
         if value is not None:
             entry[key] = value

@@ -109,7 +109,11 @@ class CoarseTask(Task):
         """Encode mask and scores."""
         return Encoded(
             data=encode_coarse(
-                result.labels, len(result.scores), self.options.model, self.options.settings
+                result.labels,
+                len(result.scores),
+                self.options.model,
+                self.options.settings,
+                self.options.checkpoint,
             ),
             extras={
                 path: _encode_scores(result.scores, result.labels, self.options)
@@ -121,7 +125,11 @@ class CoarseTask(Task):
 
 
 def encode_coarse(
-    labels: LabelMap, classes: int, model: str, settings: Mapping[str, Any] | None = None
+    labels: LabelMap,
+    classes: int,
+    model: str,
+    settings: Mapping[str, Any] | None = None,
+    checkpoint: str | None = None,
 ) -> bytes:
     """Return the PNG of a label map in the encoding that the model's community uses.
 
@@ -130,8 +138,9 @@ def encode_coarse(
         classes: how many channels the scores have; grey ids of more than 255 take 16 bits.
         model: key of ``MODELS``; others are written as grey ids.
         settings: of the model.
+        checkpoint: of the model.
     """
-    facts = describe_model(model, settings)
+    facts = describe_model(model, settings, checkpoint)
     codec = facts.codec
     if codec == "index8" and classes > 255:  # 255 would be read as "ignore"
         codec = "index16"

@@ -6,6 +6,7 @@ The models live in ``uosam.baselines``; text names them, so that listing imports
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -14,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import uosam
+from uosam.backends.student.header import read_facts
 from uosam.backends.weights.checkpoints import folder_digest
 from uosam.datasets.vocabulary import has_background
-from uosam.errors import ConfigError, InputError
+from uosam.errors import BackendError, ConfigError, InputError
 from uosam.lookup import lookup
 from uosam.runs.manifest import Row, file_digest
 from uosam.structures import Floats, Image, Sample
@@ -67,14 +69,19 @@ class UssModel:
     packaged: str = ""
 
 
+PRETRAINED = "uosam.backends.imagenet.weights:find_weights"
+
 MODELS = {
     "cause": UssModel(load="uosam.baselines.cause:load", background=None),
+    "clusters": UssModel(
+        load="uosam.baselines.clusters:load", background=None, packaged=PRETRAINED
+    ),
     "hp": UssModel(load="uosam.baselines.hp:load", background=None),
     "imagenet": UssModel(
         load="uosam.baselines.imagenet:load",
         background=0,
         clusters=False,
-        packaged="uosam.backends.imagenet.weights:find_weights",
+        packaged=PRETRAINED,
     ),
     "kmeans": UssModel(load="uosam.baselines.kmeans:load", background=None),
     "maskcontrast": UssModel(load="uosam.baselines.maskcontrast:load_fitted", background=0),
@@ -87,6 +94,7 @@ MODELS = {
         load="uosam.backends.text.segmentor:load", background=None, clusters=False
     ),
     "smooseg": UssModel(load="uosam.baselines.smooseg:load", background=None),
+    "student": UssModel(load="uosam.backends.student.model:load", background=None),
     "stego": UssModel(load="uosam.baselines.stego:load", background=None),
 }
 
@@ -94,12 +102,18 @@ REFERENCES = {name: model.load for name, model in MODELS.items()}
 """Name to ``module:function``, for ``lookup``."""
 
 
-def describe_model(name: str, settings: Mapping[str, Any] | None = None) -> UssModel:
+def describe_model(
+    name: str, settings: Mapping[str, Any] | None = None, checkpoint: str | None = None
+) -> UssModel:
     """Return the facts of a key of ``MODELS``; another name is code that writes grey ids, 0 none.
 
     Args:
         name: key, or ``module:function``.
         settings: of the model; a vocabulary decides whether there is a background.
+        checkpoint: of the model; a student's says what its masks look like.
+
+    Raises:
+        BackendError: the checkpoint is no student.
 
     >>> describe_model("stego").background is None, describe_model("mylab.net:load").background
     (True, 0)
@@ -110,7 +124,29 @@ def describe_model(name: str, settings: Mapping[str, Any] | None = None) -> UssM
     vocabulary = (settings or {}).get("vocabulary")
     if name == "imagenet" and vocabulary is not None and not has_background(vocabulary):
         return replace(facts, background=None)
+    if name == "student" and checkpoint is not None:
+        taught = read_facts(Path(checkpoint))
+        codec = taught.codec if taught.codec == "luss" else facts.codec
+        return replace(facts, background=taught.background, codec=codec)
     return facts
+
+
+def choose_clusters(settings: Mapping[str, Any]) -> str:
+    """Return which k-means ``--k`` stands for, by what is installed and what the settings name.
+
+    Args:
+        settings: of the model; those that only "kmeans" has decide for it.
+
+    >>> choose_clusters({"backend": "graphcut"})
+    'kmeans'
+    """
+    try:
+        lookup("weights", PRETRAINED, {})()
+    except (BackendError, ConfigError):
+        return "kmeans"
+    has_timm = importlib.util.find_spec("timm") is not None
+    named = {"backend", "timm", "centroids"} & settings.keys()
+    return "clusters" if has_timm and not named else "kmeans"
 
 
 def find_model(options: CoarseOptions, samples: Sequence[Sample]) -> Callable[[], Model]:
@@ -153,7 +189,8 @@ def make_header(options: CoarseOptions, samples: Sequence[Sample]) -> Row:
     """
     try:
         path: str | Path | None = options.checkpoint
-        if path is None and (packaged := describe_model(options.model).packaged):
+        packaged = describe_model(options.model).packaged
+        if path is None and packaged and "encoder" not in options.settings:
             path = lookup("weights", packaged, {})()
         if path is not None and Path(path).is_dir():
             weights = folder_digest(Path(path))

@@ -104,13 +104,20 @@ class EverythingOptions:
                 )
 
 
-def find_everything(image: Image, backend: Backend, options: EverythingOptions) -> list[Segment]:
+def find_everything(
+    image: Image,
+    backend: Backend,
+    options: EverythingOptions,
+    *,
+    whole: Embedding | None = None,
+) -> list[Segment]:
     """Find all masks of a picture.
 
     Args:
         image: (H, W, 3) RGB.
         backend: any segmenter.
         options: where and what.
+        whole: embedding of the picture, where there is one already; crops are encoded in any case.
 
     Returns:
         Masks in falling order of score; with crops, those of small crops first.
@@ -120,7 +127,10 @@ def find_everything(image: Image, backend: Backend, options: EverythingOptions) 
     found: list[Segment] = []
     for layer, crop in crops:
         x0, y0, x1, y1 = crop
-        embedding = backend.embed(np.ascontiguousarray(image[y0:y1, x0:x1]))
+        if layer == 0 and whole is not None:
+            embedding = whole
+        else:
+            embedding = backend.embed(np.ascontiguousarray(image[y0:y1, x0:x1]))
         side = max(1, int(options.grid / options.crop_divisor**layer))
         inside = list(_ask(embedding, backend, options, side, crop, hw))
         found += _without_repeats(inside, [one.score for one in inside], options)

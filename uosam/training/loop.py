@@ -14,6 +14,7 @@ from segment_anything.modeling import Sam
 
 from uosam.backends.device import choose_device
 from uosam.backends.sam.tiny import build_sam_tiny
+from uosam.backends.weights.checkpoints import read_content
 from uosam.errors import InputError
 from uosam.io.atomic import write_atomic
 from uosam.training.data.batches import Batch, Batches
@@ -85,7 +86,7 @@ class Run:
         return self._average.network
 
     def _load(self, path: Path) -> None:
-        state = torch.load(path, map_location=self.device, weights_only=True)
+        state = read_content(path)
         check_same_run(state["options"], self.options, state["step"], path)
         self.sam.load_state_dict(state["sam"])
         self.average.load_state_dict(state["average"])

@@ -51,7 +51,7 @@ def test_a_pickle_bomb_is_refused(sam, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.json").write_text((sam / "config.json").read_text())
     torch.save({"shared_image_embedding.positional_embedding": Bomb()}, tmp_path / name)
-    with pytest.raises(BackendError, match="must hold the weights of SAM, got"):
+    with pytest.raises(BackendError, match=r"must hold the weights of SAM, got|asks to run"):
         attempt(tmp_path)
     assert not (tmp_path / "exploded").exists()
 

@@ -104,6 +104,41 @@ def test_arrays_and_ids_are_those_of_the_public_code(
     assert [caption.text for caption in found] == texts[f"{kind}/beam3"]
 
 
+@pytest.mark.parametrize("beams", [1, 3])
+def test_the_remembered_task_changes_no_bit(
+    captioner: tuple[str, ScaCaptioner], beams: int
+) -> None:
+    _, model = captioner
+    network, settings = model.network, model.generation
+    search = Generation(beams=beams, eos=settings.eos, pad=settings.pad)
+    seen: list[int] = []
+    hook = network.language.register_forward_pre_hook(
+        lambda module, given, named: seen.append(
+            named["inputs_embeds" if named.get("inputs_embeds") is not None else "input_ids"].shape[
+                1
+            ]
+        ),
+        with_kwargs=True,
+    )
+    with torch.inference_mode():
+        mixed = torch.randn((3, 8, network.project.in_features), generator=torch.Generator())
+        prefix = network.prefix(mixed)
+        inputs = {
+            "inputs_embeds": prefix,
+            "attention_mask": torch.ones(prefix.shape[:2], dtype=torch.long),
+        }
+        ids, scores = generate(network.language, inputs, search)
+        before, tasks = seen[0], prefix.shape[1] - 8
+        seen.clear()
+        keyword, kept = network.remember_task(3 * beams)
+        again, same = generate(network.language, {**inputs, keyword: kept}, search)
+    hook.remove()
+    assert before == tasks + 8
+    assert seen[:2] == [tasks, 8]  # the task once, then the caption tokens of every row
+    assert torch.equal(ids, again)
+    torch.testing.assert_close(scores, same, rtol=1e-6, atol=1e-6)
+
+
 def alike(ids: np.ndarray, recorded: np.ndarray, eos: int) -> bool:
     """Compare up to the first end of each row; padding may be anything."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,14 +14,16 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.conftest import Scene
+from tests.fakes import FakeBackend
 from uosam.backends.text.captioners import CaptionerOptions
 from uosam.cli import build_app
 from uosam.errors import ConfigError, InputError
 from uosam.regions.captions import read_document
 from uosam.regions.records import decode_rle
 from uosam.report.phrases import draw_phrases
+from uosam.runs.words.asked import Question, answer, read_questions
 from uosam.runs.words.options import CaptionOptions
-from uosam.structures import Caption, Image, Masks
+from uosam.structures import Caption, Embedding, Image, Masks, Prompts, Proposals
 
 CALLS: list[int] = []
 
@@ -145,6 +148,79 @@ def test_proposals_are_found_first_and_captioned_then(
     assert {"predicted_iou", "stability_score", "point"} <= first.keys()
 
 
+def test_points_and_boxes_of_a_table(
+    folders: Path, scene: Scene, caption: Callable[..., tuple[int, str]]
+) -> None:
+    rows, cols = np.nonzero(scene.target == 1)
+    y, x = int(np.median(rows)), int(np.median(cols))
+    table = folders / "asked.csv"
+    table.write_text(f"picture,x,y,x0,y0,x1,y1\np0.png,,,2,3,30,40\np0,{x},{y},,,,\np2,1,1,,,,\n")
+    code, output = caption("--by", "prompts", "--prompts", str(table), "--model", "graphcut",
+                           masks=False)  # fmt: skip
+    assert code == 0, output
+    assert "without any region 1" in output
+    found = read_document((folders / "out/captions/p0.json").read_bytes(), "p0")["regions"]
+    assert [one["prompt"] for one in found] == ["box", "point"]
+    assert [one["asked"] for one in found] == [[2, 3, 30, 40], [x, y]]
+    assert decode_rle(found[1]["segmentation"])[y, x]
+    assert [one["caption"] for one in found] == [f"{one['area']} pixels" for one in found]
+    table.write_text(f"picture,x,y\np0,{x},{y}\np1,900,1\n")
+    code, output = caption("--by", "prompts", "--prompts", str(table), "--model", "graphcut",
+                           "--overwrite", masks=False)  # fmt: skip
+    assert code == 1
+    assert "failed: p1: a point must lie in the picture of 96 x 64 pixels, got 900, 1" in output
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b\n", "the first line must be picture,x,y or"),
+        ("picture,x,y\nq,1,2\n", "line 2: there is no picture 'q'; name one .* such as 'p'"),
+        ("picture,x,y\np,1,\n", "line 2: expected numbers x, y of a point"),
+        ("picture,x,y\np,1,z\n", "line 2: expected numbers"),
+        ("picture,x,y\np,1,inf\n", "line 2: expected numbers"),
+        ("picture,x0,y0,x1,y1\np,5,5,5,9\n", "line 2: expected numbers .* x0 < x1"),
+    ],
+)
+def test_a_table_of_no_questions(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "asked.csv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_questions(path, ["p"])
+    with pytest.raises(InputError, match="expected a CSV of points or boxes, No such file"):
+        read_questions(tmp_path / "none.csv", ["p"])
+
+
+def test_a_question_without_an_answer_keeps_what_was_asked() -> None:
+    class Blind(FakeBackend):
+        def decode(self, embedding: Embedding, prompts: Prompts, **_: Any) -> Proposals:  # type: ignore[override]
+            return super().decode(embedding, prompts, min_score=1.0)
+
+    backend = Blind()
+    embedding = backend.embed(np.zeros((20, 30, 3), np.uint8))
+    masks = answer([Question(at=(2.5, 3, 6, 8))], embedding, backend)
+    assert np.argwhere(masks[0]).min(0).tolist() == [3, 2]
+    assert masks[0].sum() == 4 * 5
+    assert answer([Question(at=(7.0, 4.0))], embedding, backend)[0].sum() == 1
+
+
+def test_a_picture_of_a_thousand_regions(
+    tmp_path: Path, caption: Callable[..., tuple[int, str]], folders: Path
+) -> None:
+    labels = np.zeros((400, 400), np.uint16)
+    for index in range(1000):
+        row, col = divmod(index, 32)
+        labels[12 * row : 12 * row + 8, 12 * col : 12 * col + 8] = 1 + index
+    for kind, array in (("images", np.zeros((400, 400, 3), np.uint8)), ("masks", labels)):
+        for path in (folders / kind).iterdir():
+            path.unlink()
+        PIL.Image.fromarray(array).save(folders / kind / "p.png")
+    code, output = caption("--min-area", "0")
+    assert code == 0, output
+    assert "phrases            1000" in output
+    assert len(pd.read_csv(folders / "out/captions.csv")) == 1000
+
+
 def test_what_cannot_be_asked(folders: Path, caption: Callable[..., tuple[int, str]]) -> None:
     with pytest.raises(InputError, match="expected IMAGES MASKS OUT, got"):
         caption(masks=False)
@@ -153,7 +229,12 @@ def test_what_cannot_be_asked(folders: Path, caption: Callable[..., tuple[int, s
     with pytest.raises(ConfigError, match="unknown config section of captions 'engine'"):
         caption("-s", "engine.workers=2")
     for settings, message in (
-        ({"by": "words"}, "caption.by must be regions or proposals"),
+        ({"by": "words"}, "caption.by must be regions, proposals or prompts"),
+        (
+            {"by": "prompts"},
+            "goes with --by prompts and that with it, got --by prompts and no table",
+        ),
+        ({"prompts": "a.csv"}, "got --by regions and a.csv"),
         ({"min_area": 2.0}, r"caption.min_area must be in \[0, 1\]"),
         ({"most": -1}, "caption.most must be at least 0"),
         ({"workers": 0}, "caption.workers must be at least 1"),
@@ -203,7 +284,7 @@ def test_captions_of_references(tmp_path: Path) -> None:
 def test_anything_mode_says_what_the_public_code_says(shared: Path) -> None:
     from tests.backends.text.test_sca import picture
     from uosam.backends.text.captioners import load_captioner
-    from uosam.runs.words.caption_task import _by_points
+    from uosam.runs.words.asked import caption_points
     from uosam.stages.segments import Segment
 
     golden = json.loads((shared / "golden/sca/anything_llama.json").read_text())
@@ -216,5 +297,5 @@ def test_anything_mode_says_what_the_public_code_says(shared: Path) -> None:
                 crop=(0, 0, 512, 384))
         for record in records
     ]  # fmt: skip
-    found = _by_points(captioner, captioner.backend, picture(), segments)  # type: ignore[attr-defined]
+    found = caption_points(captioner, captioner.backend.embed(picture()), segments)  # type: ignore[attr-defined]
     assert [caption.text for caption in found] == [record["caption"] for record in records]

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from uosam.backends.weights.checkpoints import read_state_dict
 from uosam.errors import BackendError
 
 
@@ -183,6 +184,24 @@ def find_folder(checkpoint: str | None) -> tuple[Path, Family]:
     return folder, FAMILIES[kind]
 
 
+def _weights(folder: Path) -> dict[str, Any]:
+    """Return what transformers is given: the folder, or the tensors of a pickle.
+
+    A pickle is read by this package, never by torch (docs/reliability.md).
+
+    Raises:
+        BackendError: a pickle that is damaged or asks to run something.
+    """
+    pickled = folder / "pytorch_model.bin"
+    if not pickled.is_file() or any(folder.glob("*.safetensors*")):
+        return {"pretrained_model_name_or_path": str(folder), "use_safetensors": True}
+    config = importlib.import_module("transformers").AutoConfig.from_pretrained(
+        str(folder), local_files_only=True
+    )
+    tensors = read_state_dict(pickled, "hf")
+    return {"pretrained_model_name_or_path": None, "config": config, "state_dict": tensors}
+
+
 def load_network(folder: Path, family: Family) -> Any:
     """Load a network from its folder, all of its weights, and nothing from the net.
 
@@ -203,12 +222,13 @@ def load_network(folder: Path, family: Family) -> Any:
     transformers.utils.logging.disable_progress_bar()
     try:
         loaded, info = network.from_pretrained(
-            str(folder),
+            **_weights(folder),
             local_files_only=True,
             output_loading_info=True,
             dtype=torch.float32,
-            weights_only=True,  # a pickle (.bin) builds tensors and runs nothing
         )
+    except BackendError:
+        raise
     except Exception as error:  # of its readers, each with a type of its own
         reason = " ".join(str(error).split())[:200]
         raise BackendError(

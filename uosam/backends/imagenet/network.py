@@ -21,8 +21,8 @@ from uosam.structures import Floats, Image
 STRIDE = 32
 """Pixels of the picture to a cell of the last feature map, in both directions."""
 
-STRIDES = {8: 2, 16: 3, 32: 4}
-"""Stride to timm's index of the feature map, of 40, 112 and 320 channels."""
+STRIDES = {4: 1, 8: 2, 16: 3, 32: 4}
+"""Stride to timm's index of the feature map, of 24, 40, 112 and 320 channels."""
 
 _PIXELS = 16 * 224 * 224
 """Pixels that go through the network at a time, unless one picture alone has more."""
@@ -67,7 +67,7 @@ class ImageNetClassifier:
 
         Args:
             images: of any sizes.
-            strides: earlier feature maps that are wanted too: any of 8, 16, 32.
+            strides: earlier feature maps that are wanted too: any of 4, 8, 16, 32.
 
         Raises:
             InputError: an array is no picture.

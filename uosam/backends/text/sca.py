@@ -8,7 +8,7 @@ that depends on the library's version) is put right; see docs/captions.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -177,7 +177,8 @@ class ScaCaptioner:
         def ask(some: NDArray[np.int64]) -> tuple[list[str], list[float]]:
             embeds = torch.stack([prefixes[index] for index in some]).to(dtype)
             mask = torch.ones(embeds.shape[:2], dtype=torch.long, device=embeds.device)
-            inputs: Mapping[str, Any] = {"inputs_embeds": embeds, "attention_mask": mask}
+            keyword, kept = self.network.remember_task(len(some) * self.generation.beams)
+            inputs = {"inputs_embeds": embeds, "attention_mask": mask, keyword: kept}
             ids, scores = generate(language, inputs, self.generation)
             return words(self.tokenizer, ids), scores.float().tolist()
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -106,6 +108,31 @@ class ScaNetwork(nn.Module):
             )[0]
         return masks[:, 0], scores[:, 0], mixed[:, 0, : caption.shape[2]]
 
+    def remember_task(self, rows: int) -> tuple[str, Any]:
+        """Run the task tokens, which every prompt begins with, once for many rows.
+
+        The language model then reads K positions a row instead of T + K; what it says is the same
+        to the bit (captions.md, section 8).
+
+        Args:
+            rows: of a batch, times the width of a search by beams.
+
+        Returns:
+            The keyword by which this version of transformers takes keys and values, and those.
+        """
+        parameters = inspect.signature(type(self.language).forward).parameters
+        keyword = "cache" if "cache" in parameters else "past_key_values"
+        dtype = self.language.get_input_embeddings().weight.dtype
+        tokens = self._task(1).to(dtype)[None]
+        kept = library(PURPOSE).DynamicCache()
+        self.language(inputs_embeds=tokens, use_cache=True, **{keyword: kept})
+        kept.batch_repeat_interleave(rows)
+        return keyword, kept
+
+    def _task(self, task: int) -> torch.Tensor:
+        count = self.task_tokens.num_embeddings // 2
+        return self.task_tokens.weight[task * count : (task + 1) * count]
+
     def prefix(self, mixed: torch.Tensor, task: int = 1) -> torch.Tensor:
         """Return (B, T + K, D): task tokens, then projected caption tokens.
 
@@ -113,8 +140,7 @@ class ScaNetwork(nn.Module):
             mixed: (B, K, C).
             task: 1 "caption", 0 "recognition", which no release was trained for.
         """
-        count = self.task_tokens.num_embeddings // 2
-        tokens = self.task_tokens.weight[task * count : (task + 1) * count]
+        tokens = self._task(task)
         return torch.cat([tokens.expand(len(mixed), -1, -1), self.project(mixed)], dim=1)
 
 

@@ -222,16 +222,25 @@ class _Remembering:
 
 def _load(content: bytes | None, device: torch.device) -> dict[str, Any] | None:
     """Read what ``_Remembering`` has written; None for bytes that are nothing of the kind."""
-    import torch
+    from uosam.backends.weights.restricted_pickle import read_archived
 
     if content is None:
         return None
     try:
-        kept = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
-    except Exception:  # torch says in many ways that it did not write this
+        kept = read_archived(memoryview(content))
+    except Exception:  # there are many ways not to be an archive of torch
         return None
     fits = isinstance(kept, dict) and kept.keys() == {"found", "seconds"}
-    return kept if fits and isinstance(kept["seconds"], float) else None
+    if not fits or not isinstance(kept["seconds"], float):
+        return None
+    return {**kept, "found": _on(kept["found"], device)}
+
+
+def _on(found: Any, device: torch.device) -> Any:
+    """Bring tensors, alone or in lists and tuples, onto a device."""
+    if isinstance(found, (list, tuple)):
+        return type(found)(_on(part, device) for part in found)
+    return found.to(device) if hasattr(found, "to") else found
 
 
 def _layout(found: object) -> object:

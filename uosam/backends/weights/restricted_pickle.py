@@ -105,8 +105,16 @@ def read_checkpoint(path: Path) -> Any:
 def _read_archive(file: IO[bytes]) -> Any:
     """Read what torch writes since 1.6."""
     # Mapped and not closed: what was checked is what is used, and tensors copy from it.
-    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    contents = read_archive(memoryview(mapped))
+    return read_archived(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
+
+
+def read_archived(data: memoryview) -> Any:
+    """Read the bytes of what torch writes since 1.6.
+
+    Raises:
+        Exception: of many kinds, if they are anything else.
+    """
+    contents = read_archive(data)
     if bytes(contents.get("byteorder", b"little")) != b"little":
         raise ArchiveError("an archive of a machine with another order of bytes")
     storages = from_archive(contents)

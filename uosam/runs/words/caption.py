@@ -16,6 +16,7 @@ from uosam.regions.captions import COLUMNS, read_document, summarise, to_coco, t
 from uosam.runs.engine import check_folders, run_folder
 from uosam.runs.summary import Run
 from uosam.runs.task import Outcome
+from uosam.runs.words.asked import read_questions
 from uosam.runs.words.caption_task import CaptionTask
 from uosam.runs.words.options import CaptionOptions
 from uosam.structures import Sample
@@ -43,12 +44,16 @@ def caption_folder(
 
     Raises:
         ConfigError: ``out`` holds results of other settings, or is or lies in an input folder.
-        InputError: ``out`` cannot be written.
+        InputError: ``out`` cannot be written, or the table of questions is none.
         BackendError: a model cannot be loaded, or a worker process died.
     """
     drawn = {} if options.overlay is None else {"overlay": Path(options.overlay)}
     check_folders({"output": out, **drawn}, inputs)
-    task = CaptionTask(folder=out, options=options)
+    questions = {}
+    if options.prompts is not None:
+        names = [sample.name for sample in pairs.samples]
+        questions = read_questions(Path(options.prompts), names)
+    task = CaptionTask(folder=out, options=options, questions=questions)
     run = run_folder(
         task,
         pairs.samples,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,10 +27,22 @@ from uosam.regions.crops import Region
 from uosam.report.phrases import encode_phrases
 from uosam.runs.manifest import Row
 from uosam.runs.task import Encoded, Task
+from uosam.runs.words.asked import (
+    Question,
+    answer,
+    caption_points,
+    check_inside,
+    to_prompts,
+)
 from uosam.runs.words.options import CaptionOptions
 from uosam.stages.everything import find_everything
-from uosam.stages.segments import Segment
-from uosam.structures import Backend, Captioner, Floats, Image, LabelSpec, Prompts, Sample
+from uosam.structures import (
+    Backend,
+    Captioner,
+    Image,
+    LabelSpec,
+    Sample,
+)
 
 FOLDER = "captions"
 """Of the documents, one a picture, in the output folder."""
@@ -46,11 +58,12 @@ class Models:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Shown:
-    """One picture in memory and, of a map, the regions to caption and those left out."""
+    """One picture in memory; of a map, the regions to caption and those left out; questions."""
 
     image: Image
     regions: Sequence[Region] = ()
     skipped: Sequence[Skipped] = ()
+    questions: Sequence[Question] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +73,7 @@ class CaptionTask(Task):
     Attributes:
         folder: of the run.
         options: which regions, and which model.
+        questions: points and boxes by picture, for ``by="prompts"``.
     """
 
     titles: ClassVar[Mapping[str, str]] = {
@@ -72,6 +86,7 @@ class CaptionTask(Task):
     reasons: ClassVar[tuple[str, ...]] = ("skipped",)
     folder: Path
     options: CaptionOptions
+    questions: Mapping[str, list[Question]] = field(default_factory=dict)
 
     @property
     def out(self) -> Path:
@@ -98,9 +113,10 @@ class CaptionTask(Task):
         settings: dict[str, Any] = {f"caption.{name}": getattr(options, name) for name in names}
         settings |= {f"captioner.{key}": value for key, value in captioner.items()}
         weights = {"captioner": captioner_digest(options.captioner)}
-        if options.by == "proposals":
-            found = asdict(options.everything)
-            settings |= {f"everything.{key}": value for key, value in found.items()}
+        if options.by != "regions":
+            if options.by == "proposals":
+                found = asdict(options.everything)
+                settings |= {f"everything.{key}": value for key, value in found.items()}
             settings["backend.name"] = self._segmenter()
             if self._segmenter() != "sca":
                 weights["segmenter"] = weights_digest(options.backend)
@@ -115,11 +131,13 @@ class CaptionTask(Task):
         return "sca" if self.options.captioner.name == "sca" else self.options.backend.name
 
     def inputs(self, sample: Sample) -> Mapping[str, Path]:
-        """Return the picture and, for regions, its mask."""
+        """Return the picture and its mask, or the table of questions."""
         if sample.image is None:
             raise InputError(f"sample {sample.name!r} must have a picture")
         if self.options.by == "proposals":
             return {"image": sample.image}
+        if self.options.prompts is not None:
+            return {"image": sample.image, "prompts": Path(self.options.prompts)}
         if sample.coarse is None:
             raise InputError(f"sample {sample.name!r} must have a mask")
         return {"image": sample.image, "mask": sample.coarse}
@@ -147,7 +165,9 @@ class CaptionTask(Task):
         paths = self.inputs(sample)
         image = read_image(paths["image"])
         if "mask" not in paths:
-            return Shown(image=image)
+            questions = self.questions.get(sample.name, [])
+            check_inside(questions, (image.shape[0], image.shape[1]))
+            return Shown(image=image, questions=questions)
         file = read_with(paths["mask"], self.options.labels)
         check_same_size(paths["image"], image.shape[:2], paths["mask"], file.labels.shape)
         spec: LabelSpec = file.spec
@@ -163,6 +183,8 @@ class CaptionTask(Task):
 
     def compute(self, model: Models, read: Shown) -> list[Spoken]:
         """Caption the regions of one picture, or find and caption its proposals."""
+        if model.segmenter is not None and self.options.by == "prompts":
+            return self._answer(model.captioner, model.segmenter, read)
         if model.segmenter is not None:
             return self._caption_proposals(model.captioner, model.segmenter, read.image)
         hw = (read.image.shape[0], read.image.shape[1])
@@ -190,7 +212,8 @@ class CaptionTask(Task):
         The public SCA captions every point of the grid and throws most of it away; a caption
         depends on its point alone, so the phrases are the same.
         """
-        segments = find_everything(image, segmenter, self.options.everything)
+        embedding = segmenter.embed(image)
+        segments = find_everything(image, segmenter, self.options.everything, whole=embedding)
         least = self.options.min_area * image.shape[0] * image.shape[1]
         segments = [one for one in segments if np.count_nonzero(one.mask) >= max(1, least)]
         if self.options.most:
@@ -200,7 +223,7 @@ class CaptionTask(Task):
         masks = np.stack([segment.mask for segment in segments])
         by_point = hasattr(captioner, "caption_prompts")
         if by_point:
-            captions = _by_points(captioner, segmenter, image, segments)
+            captions = caption_points(captioner, embedding, segments)
         else:
             captions = captioner.caption(image, masks)
         return [
@@ -214,6 +237,26 @@ class CaptionTask(Task):
             )
             for mask, caption, segment in zip(masks, captions, segments, strict=True)
         ]
+
+    def _answer(self, captioner: Captioner, segmenter: Backend, read: Shown) -> list[Spoken]:
+        """Caption the points and boxes that were asked about, in their order."""
+        if not read.questions:
+            return []
+        embedding = segmenter.embed(read.image)
+        spoken: dict[Question, Spoken] = {}
+        for kind in ("point", "box"):
+            some = [one for one in dict.fromkeys(read.questions) if one.kind == kind]
+            if not some:
+                continue
+            masks = answer(some, embedding, segmenter)
+            ask = getattr(captioner, "caption_prompts", None)
+            if ask is not None:
+                captions = ask(embedding, to_prompts(some, inclusive=False))
+            else:
+                captions = captioner.caption(read.image, masks)
+            for one, mask, caption in zip(some, masks, captions, strict=True):
+                spoken[one] = Spoken(mask=mask, caption=caption, prompt=kind, asked=one.at)
+        return [spoken[one] for one in read.questions]
 
     def encode(self, sample: Sample, read: Shown, result: list[Spoken]) -> Encoded:
         """Encode the document and the picture for people."""
@@ -251,20 +294,3 @@ def _largest(regions: list[Region], most: int) -> tuple[list[Region], list[Skipp
         if index not in kept
     ]
     return [region for index, region in enumerate(regions) if index in kept], left
-
-
-def _by_points(
-    captioner: Any, segmenter: Backend, image: Image, segments: Sequence[Segment]
-) -> list[Any]:
-    """Caption each point once, whichever of its masks are left."""
-    points = sorted({segment.point for segment in segments})
-    places: Floats = np.array(points, np.float32)[:, None]
-    prompts = Prompts(
-        points=places,
-        point_labels=np.ones(places.shape[:2], np.int8),
-        labels=np.zeros(len(points), np.int32),
-    )
-    found = dict(
-        zip(points, captioner.caption_prompts(segmenter.embed(image), prompts), strict=True)
-    )
-    return [found[segment.point] for segment in segments]

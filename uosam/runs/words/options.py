@@ -17,7 +17,9 @@ class CaptionOptions:
     """Which regions get a phrase, and from which model.
 
     Attributes:
-        by: "regions" of masks, or "proposals" of a segmenter, where no masks are needed.
+        by: "regions" of masks; or, where no masks are needed, "proposals" of a segmenter, or
+            "prompts": the points and boxes of a table.
+        prompts: that table (``uosam.runs.words.asked``), for "prompts".
         whole_classes: one region for each id of a picture, not one for each of its parts.
         min_area: smallest region, as a share of the picture, in [0, 1].
         background: whether the background gets a phrase, too.
@@ -31,7 +33,8 @@ class CaptionOptions:
         labels: how masks are read.
     """
 
-    by: Literal["regions", "proposals"] = "regions"
+    by: Literal["regions", "proposals", "prompts"] = "regions"
+    prompts: str | None = None
     whole_classes: bool = False
     min_area: float = 0.001
     background: bool = False
@@ -50,8 +53,13 @@ class CaptionOptions:
         Raises:
             ConfigError: a share outside [0, 1], a count too small, or an unknown unit.
         """
-        if self.by not in ("regions", "proposals"):
-            raise ConfigError(f"caption.by must be regions or proposals, got {self.by!r}")
+        if self.by not in ("regions", "proposals", "prompts"):
+            raise ConfigError(f"caption.by must be regions, proposals or prompts, got {self.by!r}")
+        if (self.by == "prompts") != (self.prompts is not None):
+            raise ConfigError(
+                "a table of points and boxes goes with --by prompts and that with it, got --by "
+                f"{self.by} and {self.prompts or 'no table'}; give both --by prompts --prompts FILE"
+            )
         if not 0 <= self.min_area <= 1:
             raise ConfigError(f"caption.min_area must be in [0, 1], got {self.min_area}")
         for name, least in (("most", 0), ("workers", 1)):

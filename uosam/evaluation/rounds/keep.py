@@ -1,0 +1,194 @@
+"""Keep the best map of every picture: the task behind the last step of a round."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import cv2
+import numpy as np
+import PIL.Image
+
+import uosam
+from uosam.backends.student.model import load as load_student
+from uosam.errors import InputError
+from uosam.evaluation.rounds.choice import Choice, choose, overlap
+from uosam.io.codecs import LabelFile, LabelOptions, encode_labels, read_with
+from uosam.io.images import read_image
+from uosam.report.overlay import to_grey
+from uosam.runs.engine import run_folder
+from uosam.runs.manifest import Row, file_digest
+from uosam.runs.summary import Run
+from uosam.runs.task import Encoded, Outcome, Task
+from uosam.structures import Floats, Image, Sample
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """The folders of one round.
+
+    Attributes:
+        coarse: what the model of the round says; None for the masks of the samples.
+        refined: what refining makes of it; None if nothing is refined.
+        confidence: how sure refining is; None without.
+    """
+
+    coarse: Path | None
+    refined: Path | None
+    confidence: Path | None
+
+    def coarse_file(self, sample: Sample) -> Path:
+        """Return the coarse mask of a sample, which has one."""
+        assert sample.coarse is not None  # KeepTask.inputs asks for it
+        return sample.coarse if self.coarse is None else self.coarse / f"{sample.name}.png"
+
+    def refined_file(self, sample: Sample) -> Path:
+        """Return the refined mask of a sample: of the coarse one's suffix."""
+        coarse = self.coarse_file(sample)
+        return coarse if self.refined is None else self.refined / f"{sample.name}{coarse.suffix}"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Read:
+    """A picture, its refined masks of all rounds, and the newest round's coarse mask."""
+
+    image: Image
+    files: tuple[LabelFile, ...]
+    coarse: LabelFile
+    sure: tuple[Floats, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeepTask(Task):
+    """Keep the best of the refined masks that a picture has so far.
+
+    Attributes:
+        folder: of the masks that are kept.
+        confidence: folder of their confidence: that of refining, times the share of the rounds
+            that agree.
+        stages: of all rounds so far.
+        student: weights of the newest student; None before there is one.
+        labels: how the masks are read.
+        device: of the student.
+    """
+
+    titles: ClassVar[Mapping[str, str]] = {"kept": "kept", "newest": "of the newest round"}
+    statuses: ClassVar[tuple[str, ...]] = ("kept",)
+    folder: Path
+    confidence: Path
+    stages: tuple[Stage, ...]
+    student: Path | None
+    labels: LabelOptions
+    device: str = "auto"
+
+    @property
+    def out(self) -> Path:
+        """Folder of the masks."""
+        return self.folder
+
+    def header(self) -> Row:
+        """Return the version, and which student judges."""
+        weights = "none" if self.student is None else file_digest(self.student)
+        settings = {"rounds": len(self.stages), "background": self.labels.background}
+        return {"uosam": uosam.__version__, "weights": weights, "settings": settings}
+
+    def inputs(self, sample: Sample) -> Mapping[str, Path]:
+        """Return the picture and its masks."""
+        if sample.image is None or sample.coarse is None:
+            raise InputError(f"sample {sample.name!r} must have a picture and a mask")
+        files = {"image": sample.image}
+        for index, stage in enumerate(self.stages):
+            files[f"refined_{index}"] = stage.refined_file(sample)
+            if stage.confidence is not None:
+                files[f"sure_{index}"] = stage.confidence / f"{sample.name}.png"
+        files["coarse"] = self.stages[-1].coarse_file(sample)
+        return files
+
+    def output(self, sample: Sample) -> Path:
+        """Return where the mask goes: the name and suffix of the first one."""
+        assert sample.coarse is not None  # inputs asks for it
+        return self.folder / f"{sample.name}{sample.coarse.suffix}"
+
+    def extras(self, sample: Sample) -> Sequence[Path]:
+        """Return where the confidence goes."""
+        return (self.confidence / f"{sample.name}.png",)
+
+    def load(self) -> Callable[[Image], Floats] | None:
+        """Load the student."""
+        return None if self.student is None else load_student(self.student, device=self.device)
+
+    def read(self, sample: Sample) -> Read:
+        """Read the picture and its masks."""
+        files = self.inputs(sample)
+        own = (self.labels, *[replace(self.labels, codec="auto")] * (len(self.stages) - 1))
+        masks = [read_with(files[f"refined_{index}"], labels) for index, labels in enumerate(own)]
+        return Read(
+            image=read_image(files["image"]),
+            files=tuple(masks),
+            coarse=read_with(files["coarse"], own[-1]),
+            sure=tuple(
+                _read_sure(files.get(f"sure_{index}"), file.labels.shape)
+                for index, file in enumerate(masks)
+            ),
+        )
+
+    def compute(self, model: Callable[[Image], Floats] | None, read: Read) -> tuple[Choice, float]:
+        """Choose, and tell the seconds it took."""
+        start = time.perf_counter()
+        probabilities = None if model is None else model(read.image)
+        choice = choose([file.labels for file in read.files], probabilities)
+        return choice, time.perf_counter() - start
+
+    def encode(self, sample: Sample, read: Read, result: Any) -> Encoded:
+        """Encode the kept mask as the first one was, and its confidence."""
+        choice, seconds = result
+        first = read.files[0]
+        labels = read.files[choice.index].labels
+        sure = to_grey(choice.shares * read.sure[choice.index])
+        buffer = io.BytesIO()
+        PIL.Image.fromarray(sure).save(buffer, "PNG")
+        before = read.files[max(0, len(read.files) - 2)].labels
+        newest = read.files[-1].labels
+        return Encoded(
+            data=encode_labels(self.output(sample).suffix, labels, first.spec, scores=first.stored),
+            extras={self.extras(sample)[0]: buffer.getvalue()},
+            status="kept",
+            details={
+                "newest": int(choice.index == len(read.files) - 1),
+                "round": choice.index,
+                "agreements": [round(value, 4) for value in choice.agreements],
+                "confidences": [round(value, 4) for value in choice.confidences],
+                "refiner": round(overlap(read.coarse.labels, newest), 4),
+                "changed": round(float((before != newest).mean()), 4),
+            },
+            seconds={"choose": seconds},
+        )
+
+
+def _read_sure(path: Path | None, hw: tuple[int, ...]) -> Floats:
+    """Read confidence in [0, 1]; without a file everything is sure."""
+    if path is None:
+        return np.ones(hw, np.float32)
+    found = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    if found is None or found.shape != hw:
+        raise InputError(f"{path}: expected a confidence map of {hw}, found none; start anew")
+    return np.asarray(found / 255, np.float32)
+
+
+def keep_best(
+    samples: Sequence[Sample],
+    task: KeepTask,
+    on_outcome: Callable[[Outcome], object] = lambda outcome: None,
+) -> Run:
+    """Keep the best map of every picture that has one in every round.
+
+    Raises:
+        ConfigError: the folder holds other results.
+        InputError: it cannot be written.
+        BackendError: the student cannot be loaded.
+    """
+    return run_folder(task, samples, on_outcome=on_outcome)

@@ -209,6 +209,7 @@ def test_building_the_command_line_imports_nothing_heavy() -> None:
         "name",
         "demo",
         "eval",
+        "report",
         "export",
         "bench",
         "ablate",

@@ -29,6 +29,7 @@ COMMANDS = (
     "eval-captions",
     "bench",
     "ablate",
+    "report",
     "export",
     "submit",
     "train",

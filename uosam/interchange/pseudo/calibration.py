@@ -117,16 +117,17 @@ def write_calibration(calibration: Calibration) -> str:
         "fitted on": calibration.facts,
         "bands": list(BANDS),
         "curves": {
-            kind: [
-                [np.round(curve.raw, 4).tolist(), np.round(curve.right, 4).tolist()]
-                for curve in curves
-            ]
+            kind: [[_short(curve.raw), _short(curve.right)] for curve in curves]
             for kind, curves in zip(KINDS, calibration.curves, strict=True)
         },
     }
-    # Through text and back: float32 has no short decimals.
-    text = json.dumps(document, default=float)
+    text = json.dumps(document)
     return text.replace("[[[", "[\n[[").replace("]], ", "]],\n") + "\n"
+
+
+def _short(values: Floats) -> list[float]:
+    found: list[float] = values.astype(np.float64).round(4).tolist()
+    return found
 
 
 def read_calibration(text: str) -> Calibration:

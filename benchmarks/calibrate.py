@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from sklearn.isotonic import IsotonicRegression
 
 from benchmarks.accuracy import SETS, TOP, data, read_set
 from benchmarks.fit_judge import choose_pictures
+from benchmarks.judge_masks import KINDS as KINDS_OF_MASK
 from benchmarks.judge_masks import draw_question
 from benchmarks.speed import facts, store
 from uosam.backends import BackendOptions, load_backend
@@ -52,8 +53,6 @@ Case = tuple[str, Image, LabelMap, LabelMap, int | None]
 OUT = TOP / "uosam" / "interchange" / "pseudo" / "calibration.json"
 RESULTS = Path(__file__).parent / "results" / "calibration.jsonl"
 PICTURE = TOP / "docs" / "images" / "calibration.svg"
-MASKS = ("imitated", "network")
-"""Kinds of coarse maps of ``benchmarks.judge_masks`` that are drawn in turn."""
 CELLS = 10
 """Of confidence, in diagram and error."""
 _LEAST = 300
@@ -76,15 +75,15 @@ def count(confidence: NDArray[np.uint8], ids: LabelMap, target: LabelMap, rest: 
     return found
 
 
-def training_cases(share: float, seed: int) -> Iterator[Case]:
-    """Yield training pictures of all sources, each with one coarse map of ``MASKS``."""
+def training_cases(share: float, seed: int, masks: Sequence[str]) -> Iterator[Case]:
+    """Yield training pictures of all sources, each with a coarse map of one of the kinds."""
     generator = np.random.default_rng(seed)
     for source, path in choose_pictures(data("train"), share, generator):
         maps = sorted(path.parent.glob(f"{path.stem}.*.png"))
         regions = read_with(
             maps[int(generator.integers(len(maps)))], LabelOptions(ignore="none")
         ).labels
-        kind = MASKS[int(generator.integers(len(MASKS)))]
+        kind = masks[int(generator.integers(len(masks)))]
         question = draw_question(regions, kind, generator)
         if question is not None:
             yield (
@@ -178,10 +177,10 @@ def reliability(
             np.add.at(cells[:, 1], place, total * sure)
             np.add.at(cells[:, 2], place, right)
             brier += float((right * (1 - sure) ** 2 + (total - right) * sure**2).sum())
-    every = max(1.0, cells[:, 0].sum())
+    every = max(1.0, float(cells[:, 0].sum()))
     error = float(np.abs(cells[:, 1] - cells[:, 2]).sum() / every)
     cells[:, 1:] /= np.maximum(cells[:, :1], 1)
-    return cells, error, brier / every
+    return cells, error, brier / float(every)
 
 
 def check(path: Path) -> dict[str, Any]:
@@ -233,14 +232,17 @@ def main() -> None:
     parser.add_argument("--val", action="store_true", help="collect of the development sets")
     parser.add_argument("--share", type=float, default=1.0, help="of the training pictures")
     parser.add_argument("--most", type=int, default=1000, help="pictures of a development set")
+    parser.add_argument("--masks", nargs="+", default=["imitated"], choices=KINDS_OF_MASK)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     if arguments.what == "collect":
-        cases = training_cases(arguments.share, arguments.seed)
+        cases = training_cases(arguments.share, arguments.seed, arguments.masks)
         collect(development_cases(arguments.most) if arguments.val else cases, arguments.counts)
     elif arguments.what == "fit":
         pictures, by_set = load(arguments.counts)
-        note = f"{pictures} training pictures, coarse maps {' and '.join(MASKS)}, model tiny"
+        note = (
+            f"{pictures} training pictures, coarse maps {' and '.join(arguments.masks)}, model tiny"
+        )
         calibration = fit(np.sum(list(by_set.values()), axis=0), note)
         OUT.write_text(write_calibration(calibration), encoding="utf-8")
     else:

@@ -37,6 +37,7 @@ COMMANDS = (
     "loop",
     "depth",
     "data",
+    "app",
     "demo",
     "models",
     "config",

@@ -36,10 +36,10 @@ def unpack(archive: Path, folder: Path, suffixes: tuple[str, ...], options: AppO
                 path = PurePosixPath(entry.filename.replace("\\", "/"))
                 if entry.is_dir() or path.suffix.lower() not in suffixes:
                     continue
-                if any(part.startswith((".", "__MACOSX")) for part in path.parts):
-                    continue
                 if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
                     raise InputError(f"{archive.name}: holds the name {entry.filename!r}")
+                if any(part.startswith((".", "__MACOSX")) for part in path.parts):
+                    continue
                 count, total = count + 1, total + entry.file_size
                 if count > options.most_pictures:
                     raise InputError(

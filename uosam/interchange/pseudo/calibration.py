@@ -85,7 +85,8 @@ def bands_of(ids: LabelMap) -> NDArray[np.uint8]:
     [5, 5, 0]
     """
     distance = distance_to_outline(ids) / np.hypot(*ids.shape)
-    return np.searchsorted(np.array(BANDS), distance, side="left").astype(np.uint8)
+    found = np.searchsorted(np.array(BANDS), distance, side="left")
+    return np.asarray(found, np.uint8)
 
 
 def distance_to_outline(ids: LabelMap) -> Floats:

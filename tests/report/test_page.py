@@ -13,7 +13,8 @@ import PIL.Image
 import pytest
 
 from uosam.report.outlines import mask_path, region_paths
-from uosam.report.page import CHUNK, LONGEST, Entry, Page, encode_page, make_entry
+from uosam.report.overlay import LONGEST
+from uosam.report.page import CHUNK, Entry, Page, encode_page, make_entry
 from uosam.structures import IGNORE, Image, LabelMap
 
 EVIL = '</script><img src=x onerror="alert(1)">&\n\u202e'

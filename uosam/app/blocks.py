@@ -139,7 +139,8 @@ def build(options: AppOptions, work: Path) -> gr.Blocks:
         go.click(do.on_refine, [sheet, model, level], [*common, slider, table, download], **quiet)
         depth.change(do.on_depth, [sheet, depth], [*common, seen], **quiet)
         start.click(do.on_folders, [zipped, zipped_masks, model], [told, taken], **quiet)
-    return page
+    built: gr.Blocks = page
+    return built
 
 
 def _examples(picture: gr.Image, mask: gr.File) -> None:

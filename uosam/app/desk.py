@@ -236,7 +236,8 @@ class Desk:
                 for said in caption(
                     sheet.image, result.ids, checkpoint=options.captions, device=options.device
                 ):
-                    words[said.label][1] = words[said.label][1] or said.caption.text
+                    if said.label in words:
+                        words[said.label][1] = words[said.label][1] or said.caption.text
         return [[str(label), *texts] for label, texts in words.items()]
 
     def view_depth(self, sheet: Sheet, path: str | Path) -> Image:

@@ -50,8 +50,8 @@ def mask_path(mask: Mask, hw: tuple[int, int]) -> str:
     wide = np.asarray(cv2.GaussianBlur(wide, (0, 0), _BLUR), np.float32)[1:-1, 1:-1]
     wide[[0, -1]] = wide[:, [0, -1]] = 0
     parts = []
-    for line in find_contours(wide, 0.5):
-        points = approximate_polygon(line, _NEAR)
+    for line in find_contours(wide, 0.5):  # type: ignore[no-untyped-call]
+        points = approximate_polygon(line, _NEAR)  # type: ignore[no-untyped-call]
         if len(points) < 4 or np.ptp(points, axis=0).max() < _LEAST:
             continue
         # Rows and columns of the border of 1 become x, y where pixels have their middle at a half.

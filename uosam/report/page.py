@@ -19,12 +19,9 @@ import numpy as np
 import PIL.Image
 
 from uosam.report.outlines import mask_path, region_paths
-from uosam.report.overlay import colour
+from uosam.report.overlay import LONGEST, colour
 from uosam.structures import IGNORE, Image, LabelMap
 from uosam.text import one_line
-
-LONGEST = 2000
-"""Side in pixels that no preview exceeds."""
 
 BUDGET = 40_000_000
 """Bytes that all previews of a page share; 5,000 pictures stay below 50 MB."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -207,7 +207,7 @@ def _page(
     if wall is not None:
         figures.append(("last run", f"{wall:.0f} s"))
     reasons = Counter(verdict.reason for verdict in verdicts if not verdict.accepted)
-    tables = []
+    tables: list[tuple[str, Sequence[str], Sequence[Sequence[str]]]] = []
     if reasons:
         listed = [[why, str(count)] for why, count in reasons.most_common()]
         tables.append(("Why objects were kept", ("reason", "objects"), listed))

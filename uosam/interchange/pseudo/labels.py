@@ -139,8 +139,8 @@ def make_pseudo(
     labels = ids.copy()
     if options.ignored == "mark":
         labels[~good] = IGNORE
-    kept = np.count_nonzero(good) / max(1, np.count_nonzero(known))
-    return Pseudo(labels=labels, confidence=confidence, weight=weight, kept=float(kept))
+    kept = int(np.count_nonzero(good)) / max(1, int(np.count_nonzero(known)))
+    return Pseudo(labels=labels, confidence=confidence, weight=weight, kept=kept)
 
 
 def band(ids: LabelMap, width: float) -> NDArray[np.bool_]:

@@ -111,15 +111,17 @@ def export_pseudo(
                 name=sample.name, file=folder.files[sample.name], picture=picture, pseudo=found
             )
 
-    for path, data in ENCODERS[layout](examples(), folder.legend):
-        write(out / path, data)
+    for relative, data in ENCODERS[layout](examples(), folder.legend):
+        write(out / relative, data)
     write(out / RANKING, _ranking(rows))
     write(out / SIDECAR, encode_sidecar(folder.legend, f"pseudo-{layout}")[1])
     eased = [label for label, least in thresholds.items() if least < options.min_confidence]
     notes = list(folder.notes)
     if eased:
-        titles = {**folder.legend.titles, background: "background"}
-        some = ", ".join(titles[label] for label in eased[:5]) + (", ..." if eased[5:] else "")
+        titles = folder.legend.titles
+        some = ", ".join(titles.get(label, "background") for label in eased[:5]) + (
+            ", ..." if eased[5:] else ""
+        )
         notes.append(
             f"{len(eased)} classes keep their surest {100 * options.keep:g} % below the threshold: "
             f"{some}"

@@ -171,7 +171,7 @@ def test_every_flag_tells_its_setting(uosam_command: Run) -> None:
     app.command()(command)
     sections = Config().sections()
     for option in typer.main.get_command(app).params:
-        if option.name in ("paths", "config", "settings", "as_json", "help"):
+        if option.name in ("paths", "config", "settings", "as_json", "report", "help"):
             continue
         text = getattr(option, "help", "")
         section, _, rest = text.partition("Short for -s ")[2].partition(".")

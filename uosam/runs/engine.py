@@ -48,6 +48,7 @@ def run_folder(
     unpaired: Sequence[str] = (),
     notes: Sequence[str] = (),
     files: Mapping[str, bytes] | None = None,
+    inputs: Sequence[Path] = (),
     on_outcome: Callable[[Outcome], object] = lambda outcome: None,
 ) -> Run:
     """Do a task to every sample, skipping those that an earlier run has done.
@@ -63,6 +64,7 @@ def run_folder(
         unpaired: files that belong to no sample.
         notes: what a reader of the results must know.
         files: further files of the output folder by name, such as its settings.
+        inputs: where the samples came from, for who looks at the results later.
         on_outcome: called with each outcome, in the order of the samples.
 
     Raises:
@@ -94,7 +96,7 @@ def run_folder(
             tally.failures["manifest.jsonl"] = f"{explain(error)}; free space and run again"
     run = tally.sum_up(time.perf_counter() - start)
     with suppress(OSError):
-        write_atomic(task.out / "summary.json", encode_summary(run, header))
+        write_atomic(task.out / "summary.json", encode_summary(run, header, inputs))
     return run
 
 

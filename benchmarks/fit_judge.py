@@ -27,10 +27,11 @@ OUT = {
     "tiny": TOP / "uosam/backends/sam/judge.json",
     "graphcut": TOP / "uosam/backends/graphcut/judge.json",
 }
-LOSS = 1.5
-"""How much worse a loss is than a gain of as much."""
-MARGIN = 0.05
-"""What is taken off every expectation, against harm to masks that are nearly right."""
+COST = 0.15
+"""What harming an object costs beside the loss itself, in IoU: an answer has to gain more than this
+times the chance of harm."""
+MARGIN = 0.01
+"""What is taken off every expectation beside that."""
 EDGE = 0.5
 """What the boundary says of a gain; the area says the rest."""
 WEIGHTS = (1.0, 2.0, 1.0, 2.0)
@@ -41,7 +42,7 @@ _FOLDS = 4
 
 
 def fit(table: Mapping[str, NDArray[Any]], names: Sequence[str]) -> HistGradientBoostingRegressor:
-    """Fit trees to gains, losses stretched by ``LOSS``; objects of a kind of map weigh the same."""
+    """Fit trees to gains, less ``COST`` for harm; objects of a kind of map weigh the same."""
     columns = [FEATURES.index(name) for name in names]
     _, inverse, answers = np.unique(table["object"], return_inverse=True, return_counts=True)
     weight = 1 / answers[inverse]
@@ -58,8 +59,8 @@ def fit(table: Mapping[str, NDArray[Any]], names: Sequence[str]) -> HistGradient
         early_stopping=False,
         random_state=0,
     )
-    gain = (1 - EDGE) * table["gain"] + EDGE * table["boundary_gain"]
-    aim = np.where(gain < 0, LOSS * gain, gain)
+    aim = (1 - EDGE) * table["gain"] + EDGE * table["boundary_gain"]
+    aim = aim - COST * (table["gain"] < -HARM)
     return model.fit(table["evidence"][:, columns], aim, sample_weight=weight / weight.mean())
 
 

@@ -30,6 +30,7 @@ LAYERS = (
     {"evaluation"},
     {"bench"},
     {"api"},
+    {"app"},
     {"cli"},
     {"__main__"},
 )
@@ -209,6 +210,8 @@ def test_building_the_command_line_imports_nothing_heavy() -> None:
         "name",
         "demo",
         "eval",
+        "app",
+        "report",
         "export",
         "bench",
         "ablate",

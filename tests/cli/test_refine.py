@@ -171,7 +171,7 @@ def test_every_flag_tells_its_setting(uosam_command: Run) -> None:
     app.command()(command)
     sections = Config().sections()
     for option in typer.main.get_command(app).params:
-        if option.name in ("paths", "config", "settings", "as_json", "help"):
+        if option.name in ("paths", "config", "settings", "as_json", "report", "help"):
             continue
         if option.name in ("shard", "engine", "gpus"):  # on which machines: no setting of a run
             continue

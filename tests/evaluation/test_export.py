@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 
 import cv2
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 
 from tests import metric_oracles as oracle
 from tests.evaluation.test_evaluate import folders, write  # noqa: F401
-from uosam.datasets.class_names import read_class_names
+from uosam.datasets.class_names import ClassName, read_class_names
 from uosam.errors import ConfigError, InputError
 from uosam.evaluation.evaluate import evaluate, method_names, read_match
 from uosam.evaluation.export import (
@@ -22,7 +24,7 @@ from uosam.evaluation.export import (
     to_json,
     write_outputs,
 )
-from uosam.evaluation.gallery import write_gallery
+from uosam.evaluation.gallery import write_gallery, write_page
 from uosam.evaluation.report import to_plain, to_rich
 from uosam.evaluation.types import EvaluateOptions
 from uosam.metrics.protocols import find_protocol
@@ -154,6 +156,28 @@ def test_gallery(folders, tmp_path):  # noqa: F811
     (folders / "photographs" / "n0" / "0.jpg").unlink()
     with pytest.raises(InputError, match="expected a photograph for each ground truth, none for"):
         write_gallery(result, tmp_path / "g", folders / "photographs")
+
+
+def test_one_page_of_all_images(folders, tmp_path):  # noqa: F811
+    both = [folders / "a", folders / "b"]
+    result = evaluate(both, folders / "gt", EvaluateOptions(resamples=0))
+    names = {1: ClassName(name="<i>")}
+    write_outputs(result, Outputs(html=tmp_path / "page.html", names=names))
+    text = (tmp_path / "page.html").read_text()
+    head = json.loads(re.search('id="head">(.*?)</script>', text)[1])
+    assert head["layers"] == ["a", "b", "ground truth"]
+    assert head["sort"][0] == "b - a"
+    assert len(head["index"]) == len(result.jobs)
+    means = [[i["facts"][f"IoU of {name}"] for i in head["index"]] for name in "ab"]
+    for entry, first, second in zip(head["index"], *means, strict=True):
+        if entry["facts"]["b - a"] is not None:
+            assert entry["facts"]["b - a"] == pytest.approx(second - first)
+    assert "&lt;i&gt;" in text
+    with pytest.raises(InputError, match="give folders, not arrays"):
+        write_page(dataclasses.replace(result, jobs=()), tmp_path / "x.html")
+    again = evaluate(both[:1], folders / "gt", EvaluateOptions(resamples=0))
+    write_page(again, tmp_path / "one.html")
+    assert "ground truth" in (tmp_path / "one.html").read_text()
 
 
 def test_the_gallery_shows_no_image_that_did_not_change(folders, tmp_path):  # noqa: F811

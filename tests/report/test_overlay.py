@@ -106,3 +106,13 @@ def test_encoded(scene: Scene) -> None:
     with PIL.Image.open(io.BytesIO(encode_confidence(*arguments))) as picture:
         assert picture.mode == "L"
         np.testing.assert_array_equal(np.asarray(picture), np.rint(confidence * 255))
+
+
+def test_large_photographs_become_previews() -> None:
+    image = np.zeros((1200, 2400, 3), np.uint8)
+    labels = np.zeros((1200, 2400), np.int32)
+    labels[600:] = 70_000
+    drawn = draw_before_after(image, labels, labels)
+    assert drawn.shape[1] == 2 * 2000 + GAP
+    assert not drawn[100:450, 100:1900].any()
+    assert (drawn[600:900, 100:1900] == drawn[700, 300]).all()

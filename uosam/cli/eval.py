@@ -138,9 +138,17 @@ def command(
             metavar="DIR", help="Pictures of best and worst changes.", rich_help_panel=_OUTPUT
         ),
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="One page of all images and scores.", rich_help_panel=_OUTPUT
+        ),
+    ] = None,
     images: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Photographs for --gallery.", rich_help_panel=_OUTPUT),
+        typer.Option(
+            metavar="DIR", help="Photographs for --gallery and --html.", rich_help_panel=_OUTPUT
+        ),
     ] = None,
 ) -> None:
     """Score predictions against ground truth, and methods against the first one.
@@ -181,6 +189,7 @@ def command(
         per_object=per_object,
         names=read_class_names(classes, options.resolve()) if classes else None,
         gallery=gallery,
+        html=html,
         images=images,
     )
     evaluation = _evaluate(preds, target, options)

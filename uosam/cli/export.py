@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+_PSEUDO = "Pseudo-labels"
+
 
 def command(
     source: Annotated[
@@ -19,7 +21,7 @@ def command(
     to: Annotated[
         str | None,
         typer.Option(
-            help="coco, labelme, labelstudio, cvat, yolo, voc, mask2former or supervision."
+            help="coco, labelme, labelstudio, cvat, yolo, voc, mask2former, supervision or pseudo."
         ),
     ] = None,
     back: Annotated[
@@ -45,6 +47,40 @@ def command(
     background: Annotated[
         str | None, typer.Option(metavar="ID|none", help="Id that is no object.")
     ] = None,
+    layout: Annotated[
+        str, typer.Option(help="mmseg, imagenet-s or hf.", rich_help_panel=_PSEUDO)
+    ] = "mmseg",
+    confidence: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="What uosam refine --confidence wrote; where the run says, if left out.",
+            rich_help_panel=_PSEUDO,
+        ),
+    ] = None,
+    min_confidence: Annotated[
+        float, typer.Option(help="Least chance that a label is right.", rich_help_panel=_PSEUDO)
+    ] = 0.8,
+    keep: Annotated[
+        float, typer.Option(help="Share that every class keeps.", rich_help_panel=_PSEUDO)
+    ] = 0.3,
+    width: Annotated[
+        float,
+        typer.Option(metavar="PIXELS", help="Left out beside an outline.", rich_help_panel=_PSEUDO),
+    ] = 2.0,
+    raw: Annotated[
+        bool,
+        typer.Option(
+            "--raw", help="The segmenter's own confidence, not calibrated.", rich_help_panel=_PSEUDO
+        ),
+    ] = False,
+    ignored: Annotated[
+        str | None,
+        typer.Option(
+            help="mark what is left out, or keep its label; keep for imagenet-s unless told.",
+            rich_help_panel=_PSEUDO,
+        ),
+    ] = None,
     link: Annotated[bool, typer.Option("--link", help="Link pictures, do not copy them.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files of an earlier export.")
@@ -57,11 +93,15 @@ def command(
     uosam export refined voc --to voc --images photos
 
     uosam export tasks.json masks --from labelstudio
+
+    uosam export refined labels --to pseudo --images photos --layout mmseg
     """
     from uosam.config import load_config
     from uosam.errors import ConfigError
+    from uosam.interchange.pseudo.labels import PseudoOptions
     from uosam.runs.exchange.export import export_folder, import_folder
     from uosam.runs.exchange.masks import read_names
+    from uosam.runs.exchange.pseudo import export_pseudo
 
     if (to is None) == (back is None):
         raise ConfigError("expected one of --to FORMAT and --from FORMAT")
@@ -74,6 +114,28 @@ def command(
         labels = (
             load_config(None, [f"labels.background={background}"]).labels if background else None
         )
+    if to == "pseudo":
+        if images is None:
+            raise ConfigError("--to pseudo keeps pictures beside labels; give --images FOLDER")
+        options = PseudoOptions(
+            min_confidence=min_confidence,
+            keep=keep,
+            width=width,
+            calibrated=not raw,
+            ignored=ignored or ("keep" if layout == "imagenet-s" else "mark"),
+        )
+        done = export_pseudo(
+            source,
+            folder,
+            images,
+            options,
+            layout=layout,
+            confidence=confidence,
+            names=names,
+            labels=labels,
+            overwrite=overwrite,
+        )
+    elif back is None:
         done = export_folder(
             source,
             folder,

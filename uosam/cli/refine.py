@@ -108,6 +108,10 @@ def command(
             metavar="DIR", help=_short("engine.confidence=DIR", "Write 8-bit confidence there.")
         ),
     ] = None,
+    report: Annotated[
+        bool,
+        typer.Option("--report", help="Also write OUT/report.html, as uosam report OUT does."),
+    ] = False,
     overwrite: Annotated[
         bool,
         typer.Option(
@@ -156,6 +160,7 @@ def command(
     from uosam.io.mismatch import require_pairs
     from uosam.io.pairs import find_pairs
     from uosam.runs.refine import refine_folder
+    from uosam.runs.report import write_report
     from uosam.runs.summary import describe, encode_summary
 
     flags = {
@@ -187,7 +192,7 @@ def command(
         expected = "OUT alone, since a manifest names the files" if table else "IMAGES MASKS OUT"
         raise InputError(f"expected {expected}, got {' '.join(map(str, paths))}")
     if inputs and inputs[1].suffix.lower() == ".json" and inputs[0].is_dir():
-        _refine_coco(inputs[0], inputs[1], out, options, as_json)
+        _refine_coco(inputs[0], inputs[1], out, options, as_json, report)
         return
     single = [path.is_file() for path in inputs]
     if any(single) and not all(single):
@@ -196,6 +201,8 @@ def command(
             f"{'is a folder' if any(path.is_dir() for path in inputs) else 'does not exist'}"
         )
     if inputs and all(single) and out.suffix and not out.is_dir():
+        if report:
+            raise InputError("--report is of folders; give a folder as OUT")
         _refine_file(inputs[0], inputs[1], out, options, as_json)
         return
     pairs = read_manifest(Path(table)) if table else find_pairs(*inputs)
@@ -215,6 +222,8 @@ def command(
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on from here", err=True)
         raise typer.Exit(130) from None
+    if report:
+        write_report(out, pairs=pairs)
     typer.echo(encode_summary(run, {}).decode() if as_json else "\n".join(describe(run)))
     if not as_json:
         tell_next(spread, out)
@@ -222,10 +231,13 @@ def command(
         raise typer.Exit(1)
 
 
-def _refine_coco(images: Path, source: Path, out: Path, config: Config, as_json: bool) -> None:
+def _refine_coco(
+    images: Path, source: Path, out: Path, config: Config, as_json: bool, report: bool
+) -> None:
     """Refine the masks of a COCO file."""
     from uosam.cli.progress import show_progress
     from uosam.runs.exchange.coco_masks import refine_coco
+    from uosam.runs.report import write_report
     from uosam.runs.summary import describe, encode_summary
 
     with ExitStack() as stack:
@@ -237,6 +249,8 @@ def _refine_coco(images: Path, source: Path, out: Path, config: Config, as_json:
         run = refine_coco(
             images, source, out, config, on_outcome=lambda one: shown[0](one), begin=begin
         )
+    if report:
+        write_report(out, images=images)
     typer.echo(encode_summary(run, {}).decode() if as_json else "\n".join(describe(run)))
     if run.failures:
         raise typer.Exit(1)

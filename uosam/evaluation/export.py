@@ -16,7 +16,7 @@ import pandas as pd
 from uosam import __version__
 from uosam.datasets.class_names import ClassName, find_class_names
 from uosam.errors import ConfigError, InputError
-from uosam.evaluation.gallery import write_gallery
+from uosam.evaluation.gallery import write_gallery, write_page
 from uosam.evaluation.types import Comparison, Evaluation, MethodResult
 from uosam.io.atomic import write_atomic
 from uosam.io.outputs import check_outputs
@@ -196,7 +196,8 @@ class Outputs:
         per_object: rows by object.
         names: class id to name, for rows by class; None for those that are known.
         gallery: folder for pictures of the best and worst changes.
-        images: folder of the photographs, read for the gallery.
+        html: file for a page of all images.
+        images: folder of the photographs, read for gallery and page.
     """
 
     json: Path | None = None
@@ -206,6 +207,7 @@ class Outputs:
     per_object: Path | None = None
     names: Mapping[int, ClassName] | None = None
     gallery: Path | None = None
+    html: Path | None = None
     images: Path | None = None
 
     def __post_init__(self) -> None:
@@ -241,6 +243,8 @@ def write_outputs(evaluation: Evaluation, outputs: Outputs) -> None:
             _write_frame(object_frame(evaluation), outputs.per_object)
         if outputs.gallery:
             write_gallery(evaluation, outputs.gallery, outputs.images)
+        if outputs.html:
+            write_page(evaluation, outputs.html, outputs.images, outputs.names)
     except OSError as error:
         raise InputError(f"{error.filename}: cannot be written ({error.strerror})") from error
 
@@ -254,7 +258,7 @@ def _check(evaluation: Evaluation, outputs: Outputs) -> None:
     """
     named = [
         (path, f"--{title.replace('_', '-')}")
-        for title in ("json", "csv", "per_image", "per_class", "per_object")
+        for title in ("json", "csv", "per_image", "per_class", "per_object", "html")
         if (path := getattr(outputs, title))
     ]
     read = [path for job in evaluation.jobs for path in (job.target, *job.preds)]

@@ -1,23 +1,27 @@
-"""Pictures of the images that a method changed most, for better and for worse."""
+"""Pictures of the images that a method changed most, for better and for worse; a page of all."""
 
 from __future__ import annotations
 
 import io
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import PIL.Image
 
+from uosam.datasets.class_names import ClassName, find_class_names
 from uosam.errors import InputError
 from uosam.evaluation.files import map_labels, read_target
+from uosam.evaluation.report import comparison_table, score_table
 from uosam.evaluation.types import Evaluation, MethodResult
 from uosam.io.atomic import write_atomic
 from uosam.io.images import read_image
 from uosam.io.pairs import find_pairs
 from uosam.metrics.scores import Doubles
 from uosam.report.overlay import draw_labels
+from uosam.report.page import BUDGET, Page, encode_page, make_entry
 from uosam.structures import Image, LabelMap
 from uosam.text import to_markdown
 
@@ -80,6 +84,93 @@ def write_gallery(evaluation: Evaluation, folder: Path, images: Path | None = No
     return count
 
 
+def write_page(
+    evaluation: Evaluation,
+    path: Path,
+    images: Path | None = None,
+    names: Mapping[int, ClassName] | None = None,
+) -> None:
+    """Write one HTML page of all images, best and worst changes first by choice.
+
+    Args:
+        evaluation: with one or more methods.
+        path: of the page.
+        images: folder of the photographs; without it label maps are drawn on grey.
+        names: class id to name; None takes those that are known.
+
+    Raises:
+        InputError: as ``write_gallery``.
+        OSError: the file cannot be written.
+    """
+    if not evaluation.jobs:
+        raise InputError("a page needs the files of an evaluation; give folders, not arrays")
+    if names is None:
+        names = find_class_names(evaluation.protocol, evaluation.target)
+    photographs = _photographs(evaluation, images)
+    count = len(evaluation.jobs)
+    means = [_image_means(method, count) for method in evaluation.methods]
+    titles = [f"IoU of {method.name}" for method in evaluation.methods]
+    changes = [f"{m.name} - {evaluation.methods[0].name}" for m in evaluation.methods[1:]]
+    entries = []
+    for index, job in enumerate(evaluation.jobs):
+        ground, panels = _panels(evaluation, index, evaluation.methods, photographs.get(job.target))
+        facts: dict[str, float | None] = {
+            name: _finite(mean[index] - means[0][index])
+            for name, mean in zip(changes, means[1:], strict=True)
+        }
+        facts |= {t: _finite(mean[index]) for t, mean in zip(titles, means, strict=True)}
+        entries.append(
+            make_entry(
+                job.name,
+                ground,
+                dict(panels),
+                BUDGET / count,
+                facts=facts,
+                background=evaluation.protocol.background,
+            )
+        )
+    histograms = {
+        title: [value for entry in entries if (value := entry.facts[title]) is not None]
+        for title in [*changes, *titles]
+    }
+    header, rows = score_table(evaluation)
+    tables = [("Scores", header, rows)]
+    if evaluation.comparisons:
+        tables.append(("Changes", *comparison_table(evaluation)))
+    tables.append(_class_rows(evaluation, names))
+    page = Page(
+        title="uosam eval",
+        summary=[("images", str(count)), ("protocol", evaluation.options.protocol)],
+        sort=[*changes, *titles],
+        units={**dict.fromkeys(changes, "points"), **dict.fromkeys(titles, "%")},
+        layers=[name for name, _ in panels],
+        histograms=histograms,
+        tables=tables,
+        names={i: one.name for i, one in names.items() if one.name},
+        notes=evaluation.notes,
+    )
+    write_atomic(path, encode_page(page, entries))
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _class_rows(
+    evaluation: Evaluation, names: Mapping[int, ClassName]
+) -> tuple[str, list[str], list[list[str]]]:
+    """Return the table of classes: IoU of every method."""
+    first = evaluation.methods[0].summary.classes
+    columns = ["id", "class", "images", *(f"IoU of {m.name}" for m in evaluation.methods)]
+    rows = []
+    for row, label in enumerate(first.label.tolist()):
+        values = [method.summary.classes.iou[row] for method in evaluation.methods]
+        cells = ["-" if np.isnan(value) else f"{100 * value:.1f}" for value in values]
+        name = names.get(label)
+        rows.append([str(label), name.name if name else "", str(first.images[row]), *cells])
+    return "Classes", columns, rows
+
+
 def _photographs(evaluation: Evaluation, images: Path | None) -> dict[Path, Path]:
     """Find the photograph of each ground truth."""
     if images is None or evaluation.target is None:
@@ -103,12 +194,13 @@ def _image_means(method: MethodResult, images: int) -> Doubles:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def _draw(
-    evaluation: Evaluation, index: int, method: MethodResult, photograph: Path | None
-) -> Image:
+def _panels(
+    evaluation: Evaluation, index: int, methods: Sequence[MethodResult], photograph: Path | None
+) -> tuple[Image, list[tuple[str, LabelMap]]]:
+    """Return what is drawn on, and the maps of methods and truth by title."""
     job, protocol = evaluation.jobs[index], evaluation.protocol
     truth = read_target(job.target, protocol)
-    shown = dict.fromkeys((evaluation.methods[0].name, method.name))
+    shown = {method.name for method in methods}
     panels: list[tuple[str, LabelMap]] = []
     target = truth
     for one, path in zip(evaluation.methods, job.preds, strict=True):
@@ -128,6 +220,14 @@ def _draw(
             )
         if truth.shape == target.shape:
             ground = picture
+    return ground, panels
+
+
+def _draw(
+    evaluation: Evaluation, index: int, method: MethodResult, photograph: Path | None
+) -> Image:
+    protocol = evaluation.protocol
+    ground, panels = _panels(evaluation, index, (evaluation.methods[0], method), photograph)
     drawn = [
         _titled(draw_labels(ground, labels, background=protocol.background), title)
         for title, labels in panels

@@ -17,6 +17,9 @@ from uosam.structures import IGNORE, Floats, Image, LabelMap, LabelSpec, Refinem
 GAP = 6
 """White pixels between the two halves."""
 
+LONGEST = 2000
+"""Side in pixels that no preview of a photograph exceeds."""
+
 
 def draw_labels(
     image: Image, labels: LabelMap, *, background: int | None = 0, alpha: float = 0.45
@@ -73,8 +76,11 @@ def draw_before_after(
     """Draw coarse and refined map side by side over their picture, with a key below.
 
     Returns:
-        (H + strip, 2 W + GAP, 3) RGB; small pictures are enlarged first.
+        (H + strip, 2 W + GAP, 3) RGB; small pictures are enlarged first, and those beyond
+        ``LONGEST`` a side made smaller.
     """
+    if max(image.shape[:2]) > LONGEST:
+        image, before, after = _smaller(image, before, after)
     scale = max(1, round(320 / max(1, min(image.shape[:2]))))
     if max(image.shape[:2]) * scale > 2048:
         scale = 1
@@ -91,6 +97,18 @@ def draw_before_after(
     ]
     key = _draw_key(both.shape[1], image.shape[1] + GAP, present, names or {})
     return np.concatenate([both, key])
+
+
+def _smaller(image: Image, before: LabelMap, after: LabelMap) -> tuple[Image, LabelMap, LabelMap]:
+    """Return picture and maps with the long side at ``LONGEST``."""
+    scale = LONGEST / max(image.shape[:2])
+    size = [max(1, round(side * scale)) for side in (image.shape[1], image.shape[0])]
+    picture = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    maps = [
+        np.asarray(cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT), np.int32)
+        for labels in (before, after)
+    ]
+    return np.asarray(picture, np.uint8), maps[0], maps[1]
 
 
 def encode_overlay(image: Image, before: LabelMap, result: Refinement, spec: LabelSpec) -> bytes:

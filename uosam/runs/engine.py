@@ -39,6 +39,7 @@ def run_folder(
     notes: Sequence[str] = (),
     files: Mapping[str, bytes] | None = None,
     spread: Spread = HERE,
+    inputs: Sequence[Path] = (),
     on_outcome: Callable[[Outcome], object] = lambda outcome: None,
 ) -> Run:
     """Do a task to every sample, skipping those that an earlier run has done.
@@ -55,6 +56,7 @@ def run_folder(
         notes: what a reader of the results must know.
         files: further files of the output folder by name, such as its settings.
         spread: which of the samples are done here.
+        inputs: where the samples came from, for who looks at the results later.
         on_outcome: called with each outcome, in the order of the samples.
 
     Raises:
@@ -101,7 +103,7 @@ def run_folder(
     run = tally.sum_up(time.perf_counter() - start)
     with suppress(OSError):
         name = f"summary{'' if shard is None else shard.suffix}.json"
-        put(task.out / name, encode_summary(run, header))
+        put(task.out / name, encode_summary(run, header, inputs))
         if manifest.name not in tally.failures:  # else this machine alone has it
             release(task.out / own for own in (name, manifest.name, *(files or {})))
     return run

@@ -228,6 +228,13 @@ def read_folder(out: Path) -> tuple[list[Row], list[Span]]:
     return headers, [span for _, spans in found for span in spans]
 
 
+def read_rows(out: Path) -> tuple[Row | None, dict[str, Row]]:
+    """Return the settings and all rows by name of an output folder, finished or not."""
+    headers, spans = read_folder(out)
+    rows = merge([replace(span, failures=True) for span in spans])
+    return headers[-1] if headers else None, {row["name"]: row for row in rows}
+
+
 def refuse_settings(out: Path, old: Row, new: Row) -> None:
     """Refuse to mix results.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,6 +28,7 @@ from uosam.io.pairs import Pairs
 from uosam.io.soft import find_scores, read_scores
 from uosam.pipeline import refine
 from uosam.report.overlay import encode_confidence, encode_overlay
+from uosam.runs.details import make_details
 from uosam.runs.engine import check_folders, run_folder
 from uosam.runs.manifest import make_header, refuse_other_masks
 from uosam.runs.rows import Row
@@ -161,7 +161,6 @@ class RefineTask(Task):
         file = read.file
         mask = self.inputs(sample)["mask"]
         last = final_verdicts(result.verdicts)
-        rejected = Counter(choice.reason for choice in last if not choice.accepted)
         return Encoded(
             data=encode_labels(mask.suffix, result.labels, file.spec, scores=file.stored),
             extras={
@@ -171,9 +170,8 @@ class RefineTask(Task):
             notes=read.picture.notes,
             status="kept" if np.array_equal(result.labels, file.labels) else "refined",
             details={
-                "accepted": sum(choice.accepted for choice in last),
                 "expected": expected_gains(last),
-                "rejected": dict(sorted(rejected.items())),
+                **make_details(result, file.labels, last),
             },
             seconds=result.seconds,
         )
@@ -288,5 +286,6 @@ def refine_folder(
         notes=notes,
         files={"config.yaml": dump_config(config).encode()},
         spread=spread,
+        inputs=inputs or [Path(config.engine.manifest or "")],
         on_outcome=on_outcome,
     )

@@ -7,6 +7,7 @@ import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from uosam.runs.rows import Row
 from uosam.runs.task import Outcome, Task
@@ -32,6 +33,7 @@ class Run:
         noted: of how many samples each of the notes is true.
         seconds: by stage, summed over workers; of this run alone.
         wall: seconds that this run took.
+        times: seconds of each sample that this run worked at.
     """
 
     titles: Mapping[str, str]
@@ -44,11 +46,12 @@ class Run:
     noted: Mapping[str, int]
     seconds: Mapping[str, float]
     wall: float
+    times: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(eq=False, kw_only=True)
 class Tally:
-    """The sum so far; holds no outcome.
+    """The sum so far; holds no outcome but how long it took.
 
     Attributes:
         task: says which entries of the manifest are summed.
@@ -65,6 +68,7 @@ class Tally:
     _status: Counter[str] = field(default_factory=Counter)
     _counts: dict[str, Counter[str]] = field(init=False)
     _seconds: dict[str, float] = field(default_factory=dict)
+    _times: dict[str, float] = field(default_factory=dict)
     _skipped: int = 0
 
     def __post_init__(self) -> None:
@@ -77,6 +81,8 @@ class Tally:
         row = outcome.row
         for stage, value in outcome.seconds.items():
             self._seconds[stage] = self._seconds.get(stage, 0.0) + value
+        if not outcome.skipped:
+            self._times[row["name"]] = round(sum(outcome.seconds.values()), 4)
         if "error" in row:
             self.failures[row["name"]] = row["error"]
             return
@@ -112,10 +118,11 @@ class Tally:
             noted=dict(self._noted),
             seconds=self._seconds,
             wall=wall,
+            times=self._times,
         )
 
 
-def encode_summary(run: Run, header: Row) -> bytes:
+def encode_summary(run: Run, header: Row, inputs: Sequence[Path] = ()) -> bytes:
     """Return ``summary.json``: the figures, what made them and where; never the same twice."""
     figures = {
         **run.status,
@@ -127,6 +134,8 @@ def encode_summary(run: Run, header: Row) -> bytes:
         **run.counts,
         "seconds": run.seconds,
         "wall": run.wall,
+        "times": run.times,
+        "inputs": [str(path.resolve()) for path in inputs],
     }
     where = {"python": platform.python_version(), "machine": platform.machine()}
     return (json.dumps({**figures, **header, **where}, indent=2) + "\n").encode()

@@ -39,7 +39,8 @@ class PromptOptions:
         mask: whether the coarse shape itself is a prompt, as a soft low-resolution mask.
         mask_strength: logit of a sure cell of that mask, above 0.
         mask_reach: distance from the outline, as a share of the picture's long side, at which a
-            cell is sure; 0 makes all cells sure. Class scores, where there are any, say half of it.
+            cell is sure; 0 makes all cells sure. Class scores, where there are any, say three
+            tenths of it.
         split: give components of one class that lie apart a row each.
         min_component: smallest component with a row of its own, as a share of its object.
     """

@@ -13,7 +13,7 @@ from scipy.optimize import linear_sum_assignment
 
 from uosam.errors import InputError
 from uosam.io.codecs import LabelOptions, read_with
-from uosam.runs.manifest import read_rows
+from uosam.runs.journal import read_rows
 from uosam.structures import Sample
 from uosam.training.student.command import Taught
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from skimage.measure import approximate_polygon, find_contours
+from skimage.measure import find_contours
 
 from uosam.structures import IGNORE, LabelMap, Mask
 
@@ -51,10 +51,11 @@ def mask_path(mask: Mask, hw: tuple[int, int]) -> str:
     wide[[0, -1]] = wide[:, [0, -1]] = 0
     parts = []
     for line in find_contours(wide, 0.5):  # type: ignore[no-untyped-call]
-        points = approximate_polygon(line, _NEAR)  # type: ignore[no-untyped-call]
-        if len(points) < 4 or np.ptp(points, axis=0).max() < _LEAST:
+        closed = line[:-1, None].astype(np.float32)
+        points = cv2.approxPolyDP(closed, _NEAR, closed=True)[:, 0]
+        if len(points) < 3 or np.ptp(points, axis=0).max() < _LEAST:
             continue
         # Rows and columns of the border of 1 become x, y where pixels have their middle at a half.
-        xy = np.round(np.clip(points[:-1, ::-1] - 0.5, 0, hw[::-1]), 1)
+        xy = np.round(np.clip(points[:, ::-1] - 0.5, 0, hw[::-1]), 1)
         parts.append("M" + "L".join(f"{x:g} {y:g}" for x, y in xy) + "Z")
     return "".join(parts)

@@ -82,11 +82,11 @@ def test_rounds_end_when_nothing_changes() -> None:
 def test_class_scores_speak_of_the_first_map_only() -> None:
     backend = Growing()
     image = np.zeros((SIDE, SIDE, 3), np.uint8)
-    told = np.where(square(30) == 1, 0.9, 0.1).astype(np.float32)
+    told = np.where(square(10) == 1, 0.9, 0.1).astype(np.float32)
     scores = np.stack([1 - told, told])
     chosen = RefineOptions(local_region=LocalRegionOptions(rounds=2, cascade=1))
     refine(image, square(20), backend, chosen, scores=scores)
     refine(image, square(20), backend, chosen)
     first, second, bare, bare_second = (asked.logits for asked in backend.asked)
-    assert (first > bare + 0.5).any()  # the scores' object is larger than the map's
+    assert (first < bare - 0.5).any()  # the scores' object is smaller than the map's
     np.testing.assert_array_equal(second, bare_second)

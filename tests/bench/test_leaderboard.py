@@ -64,7 +64,7 @@ def row(board: Leaderboard, method: str, data: str = "toy") -> BenchRow:
 @pytest.mark.parametrize("folder", ["images", "gt", "coarse/results"])
 def test_results_do_not_go_among_what_is_compared(toy: Path, tmp_path: Path, folder: str) -> None:
     plan = write_plan(tmp_path / "plan.yaml", methods={"left": SHIFT})
-    with pytest.raises(ConfigError, match="output folder .* must not be or lie in"):
+    with pytest.raises(ConfigError, match=r"output folder .* must not be or lie in"):
         run(plan, toy / folder)
 
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from uosam.cli import build_app
 from uosam.errors import ConfigError
-from uosam.evaluation.meteor import meteor
+from uosam.evaluation.captions import meteor
 
 
 def test_scores_are_those_of_the_public_evaluation(shared: Path, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def command(
     scores = score_captions(candidates, references)
     values = dict(vars(scores))
     if with_meteor:
-        from uosam.evaluation.meteor import meteor
+        from uosam.evaluation.captions import meteor
 
         values["meteor"], values["meteor_each"] = meteor(candidates, references)
     if as_json:

@@ -24,6 +24,7 @@ from uosam.backends.student.network import (
     blank_encoder,
     pretrained_encoder,
 )
+from uosam.backends.weights.checkpoints import read_content
 from uosam.errors import InputError
 from uosam.io.atomic import write_atomic
 from uosam.training.log import append_row, cut_log
@@ -246,12 +247,12 @@ class Teaching:
         write_atomic(self.out / STATE, buffer.getvalue())
 
     def _load(self, path: Path) -> None:
-        state = torch.load(path, map_location=self.device, weights_only=True)
+        state = read_content(path)
         check_same_teaching(state, self.options, self.digest, path)
         self.student.load_state_dict(state["student"])
         self.teacher.load_state_dict(state["teacher"])
         self._optimizer.load_state_dict(state["optimizer"])
-        self._best, self._confusion = state["kept"], state["confusion"]
+        self._best, self._confusion = state["kept"], state["confusion"].to(self.device)
         self.step, self.best, self._since = state["step"], state["best"], state["since"]
         cut_log(self.out / LOG, self.step)
 

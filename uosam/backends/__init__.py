@@ -33,6 +33,8 @@ class BackendOptions:
         device: "auto" takes CUDA, then MPS, then the CPU; or any torch device name.
         precision: arithmetic of the encoder and decoder; bfloat16 on request, never float16,
             which overflows in vit_h and MobileSAM.
+        tf32: whether a CUDA device may round the factors of float32 products to 10 bits, in
+            matrices and in convolutions; faster, and masks differ at some pixels of their outlines.
         batch_size: prompts decoded at a time; halved on out-of-memory.
         compile: let ``torch.compile`` work on the image encoder at the first picture, which takes
             seconds to minutes. It gains nothing on CPUs and was not measured elsewhere; only SAM
@@ -48,6 +50,7 @@ class BackendOptions:
     checkpoint: str | None = None
     device: str = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
+    tf32: bool = False
     batch_size: int = 64
     compile: bool = False
     side: int = 640

@@ -28,6 +28,16 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def set_tf32(device: torch.device, allowed: bool) -> None:
+    """Say whether CUDA may use TF32: torch by itself does in convolutions, and not in matrices.
+
+    Other devices have no such choice, and nothing is set for them.
+    """
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high" if allowed else "highest")
+        torch.backends.cudnn.allow_tf32 = allowed
+
+
 def too_large(device: torch.device, pictures: int) -> BackendError:
     """Build the error for pictures that do not fit into the memory of a device together."""
     amount = "one picture" if pictures == 1 else f"{pictures} pictures at once"

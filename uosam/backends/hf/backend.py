@@ -31,7 +31,7 @@ from uosam.backends.checks import (
     check_state,
     check_whole,
 )
-from uosam.backends.device import choose_device, out_of_memory, too_large
+from uosam.backends.device import choose_device, out_of_memory, set_tf32, too_large
 from uosam.backends.hf.files import Family, find_folder, load_network
 from uosam.structures import Embedding, Image, Prompts, Proposals
 
@@ -46,6 +46,7 @@ def load(options: BackendOptions) -> HfBackend:
     folder, family = find_folder(options.checkpoint)
     network = load_network(folder, family)
     device = choose_device(options.device)
+    set_tf32(device, options.tf32)
     return HfBackend(
         network=network.to(device).eval().requires_grad_(False),
         family=family,

@@ -26,7 +26,7 @@ from uosam.backends.batching import (
     enlarge_padded,
     keep_and_enlarge,
 )
-from uosam.backends.device import choose_device, out_of_memory, too_large
+from uosam.backends.device import choose_device, out_of_memory, set_tf32, too_large
 from uosam.backends.models import MODELS
 from uosam.backends.sam.absorbed import AbsorbedDecoder
 from uosam.backends.sam.absorbed_cells import Picture
@@ -51,6 +51,7 @@ def load(options: BackendOptions) -> SamBackend:
         raise unknown("SAM model", options.name, BUILDERS)
     path = find_checkpoint(options.name, options.checkpoint)
     device = choose_device(options.device)
+    set_tf32(device, options.tf32)
     with torch.device("meta"):
         sam = BUILDERS[options.name]()
     load_weights(sam, read_state_dict(path, options.name), path, options.name)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from uosam.backends import BackendOptions
 from uosam.backends.batching import decode_in_batches, keep_and_enlarge
 from uosam.backends.checks import check_image, check_levels, check_mask_prompts, check_state
-from uosam.backends.device import choose_device, out_of_memory, too_large
+from uosam.backends.device import choose_device, out_of_memory, set_tf32, too_large
 from uosam.backends.semantic_sam.choice import Candidates, box_likeness, choose, mask_likeness
 from uosam.backends.semantic_sam.clicks import LEVEL_TOKEN, TOKENS, Values
 from uosam.backends.semantic_sam.input import click_boxes, enlarge, input_hw, padded_hw, prepare
@@ -45,6 +45,7 @@ def load(options: BackendOptions) -> SemanticSamBackend:
         raise unknown("Semantic-SAM model", options.name, SIZES)
     path = find_checkpoint(options.name, options.checkpoint)
     device = choose_device(options.device)
+    set_tf32(device, options.tf32)
     return SemanticSamBackend(
         network=load_network(path, options.name).to(device),
         device=device,

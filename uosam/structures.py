@@ -266,7 +266,8 @@ class Refinement:
     """The result of refining one picture; it draws, shows and saves itself.
 
     Attributes:
-        labels: (H, W) the refined map, from ``uosam.refine`` in dtype and values of what came in.
+        labels: (H, W) the refined map, from ``uosam.refine`` in dtype and coding of what came in,
+            (H, W, 3) for LUSS.
         ids: (H, W) the same map as class ids, IGNORE where unknown.
         coarse: (H, W) the map that came in, as ``ids``.
         image: (H, W, 3) RGB, the picture.

@@ -144,11 +144,16 @@ def test_palette_and_luss(
     luss[..., 0], luss[..., 1] = scene.coarse, scene.coarse == 2
     for mask in (luss, PIL.Image.fromarray(luss)):
         result = refiner(scene.image, mask)
-        np.testing.assert_array_equal(result.labels, expected + 256 * (expected == 2))
+        assert result.labels.shape == luss.shape
+        assert result.labels.dtype == np.uint8
+        np.testing.assert_array_equal(result.labels[..., 0], expected)
+        np.testing.assert_array_equal(result.labels[..., 1], expected == 2)
+        assert not result.labels[..., 2].any()
+        np.testing.assert_array_equal(result.ids, expected + 256 * (expected == 2))
         result.save(tmp_path / "luss.png")
         assert read_labels(tmp_path / "luss.png").spec.codec == "luss"
         result.save(tmp_path / "luss.npy")
-        np.testing.assert_array_equal(np.load(tmp_path / "luss.npy"), result.labels)
+        np.testing.assert_array_equal(np.load(tmp_path / "luss.npy"), result.ids)
 
 
 def test_wide_pillow_masks(refiner: uosam.Refiner, scene: Scene, expected: np.ndarray) -> None:

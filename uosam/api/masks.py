@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,13 +69,11 @@ def to_stored(labels: LabelMap, file: LabelFile) -> NDArray[Any]:
         file: the mask that came in.
 
     Returns:
-        (H, W); int32 ids for LUSS, whose ids are spread over channels, and for class scores, whose
-        ids are channels.
+        (H, W), or (H, W, 3) for LUSS with id = R + 256 G; int32 ids for class scores, whose ids are
+        channels.
     """
     if file.spec.codec == "scores":
         return labels
-    if file.spec.codec == "luss":
-        return store_ids(labels, replace(file.spec, codec="npy", dtype="int32"))
     return store_ids(labels, file.spec)
 
 

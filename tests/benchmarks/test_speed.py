@@ -75,7 +75,7 @@ def test_a_row_compares_the_procedures() -> None:
     assert procedures["uosam"]["tflop"] < script["tflop"]
     assert 0 <= row["agreement"]["uosam_bfloat16"] <= 1
     json.dumps(result)
-    assert set(speed.PARTS) == {"depth", "evaluation", "everything", "pipeline"}
+    assert set(speed.PARTS) == {"captions", "depth", "evaluation", "everything", "pipeline"}
 
 
 @pytest.mark.usefixtures("_small")

@@ -42,12 +42,12 @@ def run(root: Path, seen: list[str] | None = None) -> Run:
 
 
 @pytest.mark.parametrize(
-    ("ahead", "behind"), [("refine", "write_atomic"), ("read_for_mask", "refine")]
+    ("ahead", "behind"), [("refine", "put"), ("read_for_mask", "refine")]
 )
 def test_the_next_picture_is_begun_while_the_last_one_waits(
     folders: Path, monkeypatch: pytest.MonkeyPatch, ahead: str, behind: str
 ) -> None:
-    owners = {"refine": steps_of, "read_for_mask": steps_of, "write_atomic": task}
+    owners = {"refine": steps_of, "read_for_mask": steps_of, "put": task}
     steps = {name: getattr(owners[name], name) for name in (ahead, behind)}
     begun = [threading.Event() for _ in range(COUNT + 1)]
     begun[COUNT].set()  # nothing comes after the last one
@@ -99,7 +99,7 @@ def test_a_picture_that_cannot_be_written_fails_alone(
             raise OSError(28, "No space left on device", str(path))
         write_atomic(path, data)
 
-    monkeypatch.setattr(task, "write_atomic", full)
+    monkeypatch.setattr(task, "put", full)
     done = run(folders)
     assert list(done.failures) == ["p1"]
     assert "No space left on device" in done.failures["p1"]

@@ -41,9 +41,7 @@ def run(root: Path, seen: list[str] | None = None) -> Run:
     )
 
 
-@pytest.mark.parametrize(
-    ("ahead", "behind"), [("refine", "put"), ("read_for_mask", "refine")]
-)
+@pytest.mark.parametrize(("ahead", "behind"), [("refine", "put"), ("read_for_mask", "refine")])
 def test_the_next_picture_is_begun_while_the_last_one_waits(
     folders: Path, monkeypatch: pytest.MonkeyPatch, ahead: str, behind: str
 ) -> None:

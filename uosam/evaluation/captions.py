@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -87,3 +88,31 @@ def meteor(
             pipe.close()
         scorer.meteor_p.wait()
     return float(whole), [float(score) for score in each]
+
+
+def read_spice(path: Path) -> float:
+    """Read the mean SPICE from what the program of its authors writes.
+
+    The program is in Java and fetches its parser from the web when it first runs, so it is not
+    called from here; this takes its result file.
+
+    Args:
+        path: JSON list with ``scores.All.f`` for each caption.
+
+    Returns:
+        The mean F in [0, 1]; captions without a tuple, whose F is no number, are left out.
+
+    Raises:
+        InputError: the file is none of that program.
+    """
+    try:
+        each = [float(one["scores"]["All"]["f"]) for one in json.loads(path.read_text("utf-8"))]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise InputError(
+            f"{path}: expected the JSON that SPICE writes (a list with scores.All.f), got "
+            f"{type(error).__name__}; give the file of its option -out"
+        ) from error
+    known = [value for value in each if 0 <= value <= 1]
+    if not known:
+        raise InputError(f"{path}: SPICE must have scored at least one caption, got none")
+    return sum(known) / len(known)

@@ -1,4 +1,4 @@
-"""METEOR is that of the public program, or a line says what is missing; never an imitation."""
+"""METEOR and SPICE are those of the public programs, or a line says what is missing."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from uosam.cli import build_app
-from uosam.errors import ConfigError
-from uosam.evaluation.captions import meteor
+from uosam.errors import ConfigError, InputError
+from uosam.evaluation.captions import meteor, read_spice
 
 
 def test_scores_are_those_of_the_public_evaluation(shared: Path, tmp_path: Path) -> None:
@@ -38,3 +38,18 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pycocoevalcap.meteor.meteor", None)
     with pytest.raises(ConfigError, match="pip install pycocoevalcap"):
         meteor(["a"], [["a"]])
+
+
+def test_spice_is_read_from_the_file_of_its_program(tmp_path: Path) -> None:
+    scored = tmp_path / "spice.json"
+    rows = [{"image_id": i, "scores": {"All": {"f": f}}} for i, f in enumerate((0.5, 0.25, "nan"))]
+    scored.write_text(json.dumps(rows))
+    assert read_spice(scored) == 0.375
+    table = tmp_path / "t.csv"
+    table.write_text("caption,reference\na dog,a dog\n")
+    found = CliRunner().invoke(build_app(), ["eval-captions", str(table), "--spice", str(scored)])
+    assert "SPICE      37.5" in found.output
+    for text in ("[]", "{}", "[1]", "no", '[{"scores": {"All": {"f": "nan"}}}]'):
+        scored.write_text(text)
+        with pytest.raises(InputError, match=r"spice.json: (expected the JSON|SPICE must have)"):
+            read_spice(scored)

@@ -16,10 +16,10 @@ from uosam.bench.scores import BenchRow, Compared, Entry, compare, mean_row, sco
 from uosam.bench.set import BenchSet
 from uosam.bench.stored_cell import Cell
 from uosam.errors import InputError
+from uosam.io.outputs import check_folders
 from uosam.io.pairs import find_pairs, find_pictures
 from uosam.runs.coarse import label_folder
 from uosam.runs.coarse_models import CoarseOptions
-from uosam.runs.engine import check_folders
 from uosam.structures import Sample
 
 

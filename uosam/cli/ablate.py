@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from uosam.cli.stopping import resumable
+
 
 def command(
     out: Annotated[
@@ -67,11 +69,8 @@ def command(
     ablation = read_ablation(
         config, settings or (), groups=group or (), sets=data or (), limit=limit
     )
-    try:
+    with resumable():
         rows = run_ablation(ablation, out, on_step=print_step)
-    except KeyboardInterrupt:
-        typer.echo("stopped; the same command goes on from here", err=True)
-        raise typer.Exit(130) from None
     if as_json:
         typer.echo(to_json(to_records(rows)), nl=False)
     else:

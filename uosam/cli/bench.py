@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from uosam.cli.stopping import resumable
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -75,11 +77,8 @@ def command(
         write_board(Leaderboard(rows=tuple(rows), entries=(), samples={}), None, as_json)
         return
     plan = read_plan(config, settings or (), methods=method or (), sets=data or (), limit=limit)
-    try:
+    with resumable():
         board = run_bench(plan, out, on_step=print_step)
-    except KeyboardInterrupt:
-        typer.echo("stopped; the same command goes on from here", err=True)
-        raise typer.Exit(130) from None
     write_board(board, out, as_json)
     if board.failed:
         raise typer.Exit(1)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from uosam.cli.spread import EngineFlag, GpusFlag, ShardFlag, read_spread, tell_next
+from uosam.cli.stopping import resumable
 
 
 def command(
@@ -125,14 +126,11 @@ def command(
             f"{len(pairs.unpaired_masks)} masks in {' and '.join(map(str, inputs))}; names must "
             "agree up to the suffix"
         )
-    try:
-        with show_progress(len(spread.take(pairs.samples)), verb="captioning") as on_outcome:
-            run = caption_folder(
-                pairs, out, options, inputs=inputs, spread=spread, on_outcome=on_outcome
-            )
-    except KeyboardInterrupt:
-        typer.echo("stopped; the same command goes on from here", err=True)
-        raise typer.Exit(130) from None
+    bar = show_progress(len(spread.take(pairs.samples)), verb="captioning")
+    with resumable(), bar as on_outcome:
+        run = caption_folder(
+            pairs, out, options, inputs=inputs, spread=spread, on_outcome=on_outcome
+        )
     typer.echo("\n".join(describe(run)))
     tell_next(spread, out, "the same command without --shard, which writes captions.json")
     if run.failures:

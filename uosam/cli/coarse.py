@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from uosam.cli.spread import EngineFlag, GpusFlag, ShardFlag, read_spread, tell_next
+from uosam.cli.stopping import resumable
 
 
 def command(
@@ -128,14 +129,10 @@ def command(
     spread = read_spread(shard, engine, gpus)
     images, out = mount(images), mount(out, keep=True)
     samples, unreadable = find_pictures(images)
-    try:
-        with show_progress(len(spread.take(samples)), verb="labelling") as on_outcome:
-            run = label_folder(
-                samples, out, options, unreadable=unreadable, spread=spread, on_outcome=on_outcome
-            )
-    except KeyboardInterrupt:
-        typer.echo("stopped; the same command goes on from here", err=True)
-        raise typer.Exit(130) from None
+    with resumable(), show_progress(len(spread.take(samples)), verb="labelling") as on_outcome:
+        run = label_folder(
+            samples, out, options, unreadable=unreadable, spread=spread, on_outcome=on_outcome
+        )
     typer.echo("\n".join(describe(run)))
     if model == "clusters":
         typer.echo("classes were found with features that learnt ImageNet's labels of pictures")

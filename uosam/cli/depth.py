@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from uosam.cli.stopping import resumable
+
 if TYPE_CHECKING:
     from uosam.io.codecs import LabelOptions
     from uosam.runs.summary import Run
@@ -267,11 +269,8 @@ def _tell(written: list[Path], points: int, notes: tuple[str, ...]) -> None:
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    try:
+    with resumable():
         yield
-    except KeyboardInterrupt:
-        typer.echo("stopped; the same command goes on from here", err=True)
-        raise typer.Exit(130) from None
 
 
 def _report(run: Run) -> None:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from uosam.cli.stopping import resumable
+
 
 def command(
     images: Annotated[Path, typer.Argument(help="Folder of pictures.", show_default=False)],
@@ -90,7 +92,7 @@ def command(
         config=build_config(changes),
         student=student,
     )
-    try:
+    with resumable():
         result = run_loop(
             images,
             out,
@@ -98,9 +100,6 @@ def command(
             show=lambda total, verb: show_progress(total, verb=verb),
             on_line=typer.echo,
         )
-    except KeyboardInterrupt:
-        typer.echo("stopped; the same command goes on from here", err=True)
-        raise typer.Exit(130) from None
     labels = options.config.labels if k is None else LabelOptions(background="none")
     write_atomic(out / "loop.html", to_html(result, labels).encode())
     for entry in result.rounds:

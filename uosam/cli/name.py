@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from uosam.cli.spread import EngineFlag, GpusFlag, ShardFlag, read_spread
+from uosam.cli.stopping import resumable
 
 
 def command(
@@ -243,7 +244,7 @@ def _name(
     device = options.text.device
     decider = partial(segmenter.load, decide, device=device) if decide else None
     phrases = partial(load_phrases, captions, device=device) if captions else None
-    try:
+    with resumable():
         with show_progress(len(pairs.samples), verb="looking") as on_outcome:
             named = name_folder(
                 pairs,
@@ -260,9 +261,6 @@ def _name(
             )
         if named.clusters:
             draw_names(named, pairs.samples, out)
-    except KeyboardInterrupt:
-        typer.echo("stopped; the same command goes on from here", err=True)
-        raise typer.Exit(130) from None
     typer.echo("\n".join(describe(named.run)))
     typer.echo("\n".join(tell(named, out / "names.csv")))
     if named.clusters:

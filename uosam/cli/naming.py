@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from uosam.cli.spread import tell_next
+from uosam.cli.stopping import resumable
 
 if TYPE_CHECKING:
     from uosam.io.codecs import LabelOptions
@@ -24,14 +25,9 @@ def look(
     from uosam.runs.naming.looking import embed_folder
     from uosam.runs.summary import describe
 
-    try:
-        with show_progress(len(spread.take(pairs.samples)), verb="looking") as on_outcome:
-            run = embed_folder(
-                pairs, out, options, inputs=inputs, spread=spread, on_outcome=on_outcome
-            )
-    except KeyboardInterrupt:
-        typer.echo("stopped; the same command goes on from here", err=True)
-        raise typer.Exit(130) from None
+    bar = show_progress(len(spread.take(pairs.samples)), verb="looking")
+    with resumable(), bar as on_outcome:
+        run = embed_folder(pairs, out, options, inputs=inputs, spread=spread, on_outcome=on_outcome)
     typer.echo("\n".join(describe(run)))
     tell_next(spread, out, "the same command without --shard, which names")
     if run.failures:

@@ -9,6 +9,7 @@ import typer
 
 from uosam.cli.dial import Granularity, level_settings
 from uosam.cli.spread import EngineFlag, GpusFlag, ShardFlag, read_spread, tell_next
+from uosam.cli.stopping import resumable
 
 
 def _short(key: str, text: str) -> str:
@@ -111,20 +112,16 @@ def command(
     spread = read_spread(shard, engine, gpus, workers)
     images, out = mount(images), mount(out, keep=True)
     samples, unreadable = find_pictures(images)
-    try:
-        with show_progress(len(spread.take(samples)), verb="searching") as on_outcome:
-            run = find_in_folder(
-                samples,
-                out,
-                options,
-                unreadable=unreadable,
-                inputs=[images],
-                spread=spread,
-                on_outcome=on_outcome,
-            )
-    except KeyboardInterrupt:
-        typer.echo("stopped; the same command goes on from here", err=True)
-        raise typer.Exit(130) from None
+    with resumable(), show_progress(len(spread.take(samples)), verb="searching") as on_outcome:
+        run = find_in_folder(
+            samples,
+            out,
+            options,
+            unreadable=unreadable,
+            inputs=[images],
+            spread=spread,
+            on_outcome=on_outcome,
+        )
     typer.echo("\n".join(describe(run)))
     tell_next(spread, out)
     if run.status["empty"]:

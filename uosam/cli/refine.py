@@ -11,6 +11,7 @@ import typer
 
 from uosam.cli.dial import Granularity, Level, level_settings
 from uosam.cli.spread import EngineFlag, GpusFlag, ShardFlag, read_spread, tell_next
+from uosam.cli.stopping import resumable
 
 if TYPE_CHECKING:
     from uosam.config import Config
@@ -215,14 +216,10 @@ def command(
         raise InputError(f"{table}: expected a row for each pair, got none")
     if not table:
         require_pairs(pairs, *inputs)
-    try:
-        with show_progress(len(spread.take(pairs.samples))) as on_outcome:
-            run = refine_folder(
-                pairs, out, options, inputs=inputs, spread=spread, on_outcome=on_outcome
-            )
-    except KeyboardInterrupt:
-        typer.echo("stopped; the same command goes on from here", err=True)
-        raise typer.Exit(130) from None
+    with resumable(), show_progress(len(spread.take(pairs.samples))) as on_outcome:
+        run = refine_folder(
+            pairs, out, options, inputs=inputs, spread=spread, on_outcome=on_outcome
+        )
     if report:
         write_report(out, pairs=pairs)
     typer.echo(encode_summary(run, {}).decode() if as_json else "\n".join(describe(run)))

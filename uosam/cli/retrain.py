@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from uosam.cli.stopping import resumable
+
 
 def command(
     images: Annotated[Path, typer.Argument(help="Folder of pictures.", show_default=False)],
@@ -70,13 +72,10 @@ def command(
             raise unknown("config section", section, ["student", "labels"])
     options = update_options("student", StudentOptions(), changes.get("student", {}))
     labels = update_options("labels", LabelOptions(), changes.get("labels", {}))
-    try:
+    with resumable():
         taught = retrain(
             images, masks, out, options, labels=labels, confidence=confidence, on_line=typer.echo
         )
-    except KeyboardInterrupt:
-        typer.echo("stopped; the same command goes on from here", err=True)
-        raise typer.Exit(130) from None
     typer.echo(
         f"{taught.pictures} pictures, {taught.classes} ids, {taught.steps} steps; agreement with "
         f"masks not taught {taught.agreement:.3f}"

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from uosam.cli.stopping import resumable
+
 
 def _short(key: str, text: str) -> str:
     return f"{text} Short for -s {key}."
@@ -97,7 +99,7 @@ def command(
     options = load_run(config, [*given, *(settings or [])])
     # As "python -m" does: a method or model of one's own may lie where one works.
     sys.path.append(str(Path.cwd()))
-    try:
+    with resumable():
         result = run_all(
             images,
             out,
@@ -105,9 +107,6 @@ def command(
             target=gt,
             show=lambda total, verb: show_progress(total, verb=verb),
         )
-    except KeyboardInterrupt:
-        typer.echo("stopped; the same command goes on from here", err=True)
-        raise typer.Exit(130) from None
     for step in (result.coarse, result.refined):
         typer.echo("\n".join(describe(step)))
     if result.evaluation is not None:

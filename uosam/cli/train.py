@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from uosam.cli.stopping import resumable
+
 
 def command(
     data: Annotated[
@@ -60,7 +62,6 @@ def command(
     """
     from uosam.config import read_changes, update_options
     from uosam.errors import unknown
-    from uosam.runs.engine import check_folders
     from uosam.training.command import train
     from uosam.training.options import TrainOptions
 
@@ -72,10 +73,6 @@ def command(
         if section != "train":
             raise unknown("config section", section, ["train"])
     options = update_options("train", TrainOptions(), changes.get("train", {}))
-    check_folders({"output": out}, [data] if validation is None else [data, validation])
-    try:
+    with resumable():
         weights = train(data, out, options, validation=validation, on_line=typer.echo)
-    except KeyboardInterrupt:
-        typer.echo("stopped; the same command goes on from here", err=True)
-        raise typer.Exit(130) from None
     typer.echo(f"weights   {weights}")

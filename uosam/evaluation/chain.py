@@ -22,6 +22,7 @@ from uosam.evaluation.export import Outputs, write_outputs
 from uosam.evaluation.report import to_markdown
 from uosam.evaluation.types import EvaluateOptions, Evaluation
 from uosam.io.atomic import write_atomic
+from uosam.io.outputs import check_folders
 from uosam.io.pairs import Pairs, find_pictures
 from uosam.runs.coarse import label_folder
 from uosam.runs.coarse_models import CoarseOptions, describe_model
@@ -157,11 +158,7 @@ def run_all(
         InputError: no pictures, ``out`` cannot be written, or ground truth does not fit.
         BackendError: a model cannot be loaded.
     """
-    for folder in (images, target):
-        if folder is not None and out.resolve().is_relative_to(folder.resolve()):
-            raise ConfigError(
-                f"the output folder {out} must not be or lie in {folder}; give a folder beside it"
-            )
+    check_folders({"output": out}, [images] if target is None else [images, target])
     if target is not None and not target.exists():
         raise InputError(f"{target}: expected the folder of ground truth, found none")
     samples, unreadable = find_pictures(images)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import unicodedata
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from uosam.errors import ConfigError, InputError
+from uosam.io.stores.mounts import locate
 
 Outputs = Iterable[tuple[Path, str]]
 """The files that will be written, each with what the user calls it."""
@@ -43,6 +44,28 @@ def check_outputs(outputs: Outputs, inputs: Iterable[Path], *, root: Path | None
     _refuse_twice(outputs, places, set(values[counts > 1].tolist()))
     if there:
         _refuse_inputs(outputs, inputs)
+
+
+def check_folders(folders: Mapping[str, Path], inputs: Sequence[Path]) -> None:
+    """Refuse to write into an input folder, or pictures for people among the results.
+
+    Args:
+        folders: what is written by what it is called; the results are "output".
+        inputs: folders that are only read.
+
+    Raises:
+        ConfigError: which folder lies in which.
+    """
+    places = {name: locate(path) for name, path in folders.items()}
+    protected = [locate(path) for path in inputs if path.is_dir()]
+    for name, folder in places.items():
+        others = protected if name == "output" else [*protected, places["output"]]
+        for other in others:
+            if folder.is_relative_to(other):
+                raise ConfigError(
+                    f"the {name} folder {folder} must not be or lie in {other}; "
+                    "give a folder beside it"
+                )
 
 
 class _Places:

@@ -11,10 +11,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from uosam.errors import ConfigError, InputError
+from uosam.errors import InputError
 from uosam.io.atomic import write_atomic
 from uosam.io.outputs import check_outputs
-from uosam.io.stores.mounts import locate, pull, push, put, release
+from uosam.io.stores.mounts import pull, push, put, release
 from uosam.runs.journal import finish, manifest_path, open_journal, partial_path, record
 from uosam.runs.manifest import MANIFEST
 from uosam.runs.spread.launch import HERE, Spread
@@ -118,28 +118,6 @@ def _keeping(out: Path, partial: str) -> Iterator[None]:
         with suppress(OSError):
             push(out, [partial])
         raise
-
-
-def check_folders(folders: Mapping[str, Path], inputs: Sequence[Path]) -> None:
-    """Refuse to write into an input folder, or pictures for people among the results.
-
-    Args:
-        folders: what is written by what it is called; the results are "output".
-        inputs: folders that are only read.
-
-    Raises:
-        ConfigError: which folder lies in which.
-    """
-    places = {name: locate(path) for name, path in folders.items()}
-    protected = [locate(path) for path in inputs if path.is_dir()]
-    for name, folder in places.items():
-        others = protected if name == "output" else [*protected, places["output"]]
-        for other in others:
-            if folder.is_relative_to(other):
-                raise ConfigError(
-                    f"the {name} folder {folder} must not be or lie in {other}; "
-                    "give a folder beside it"
-                )
 
 
 def _check_outputs(task: Task, samples: Sequence[Sample]) -> None:

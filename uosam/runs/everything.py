@@ -19,9 +19,10 @@ from uosam.config import read_changes, refuse_levels, update_options
 from uosam.errors import ConfigError, InputError, unknown
 from uosam.io.codecs import encode_labels
 from uosam.io.images import read_image
+from uosam.io.outputs import check_folders
 from uosam.regions.records import Record, encode_rle, write_ssa
 from uosam.report.columns import encode_columns
-from uosam.runs.engine import check_folders, run_folder
+from uosam.runs.engine import run_folder
 from uosam.runs.rows import Row
 from uosam.runs.spread.launch import HERE, Spread
 from uosam.runs.summary import Run

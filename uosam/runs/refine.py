@@ -24,12 +24,13 @@ from uosam.io.codecs import LabelFile, encode_labels, read_with
 from uosam.io.colours import BUILT_IN
 from uosam.io.depth import DEPTH_SUFFIXES, check_depth, find_depth, read_depth
 from uosam.io.images import Picture, check_same_size
+from uosam.io.outputs import check_folders
 from uosam.io.pairs import Pairs
 from uosam.io.soft import find_scores, read_scores
 from uosam.pipeline import refine
 from uosam.report.overlay import encode_confidence, encode_overlay
 from uosam.runs.details import make_details
-from uosam.runs.engine import check_folders, run_folder
+from uosam.runs.engine import run_folder
 from uosam.runs.manifest import make_header, refuse_other_masks
 from uosam.runs.rows import Row
 from uosam.runs.spread.launch import HERE, Spread

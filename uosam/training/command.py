@@ -7,6 +7,7 @@ from pathlib import Path
 
 from segment_anything.modeling import Sam
 
+from uosam.io.outputs import check_folders
 from uosam.training.loop import Run
 from uosam.training.options import TrainOptions
 from uosam.training.validation import read_validation_sets, validator
@@ -34,11 +35,13 @@ def train(
         The file of trained weights: the moving average, matrices and kernels in float16.
 
     Raises:
+        ConfigError: ``out`` lies in a folder that is only read.
         InputError: a folder is not as it should be, ``out`` holds a run with other settings, or
             what the run begins with is not there.
         BackendError: the device is not there.
         KeyboardInterrupt: the run was told to stop; weights, checkpoint and log are in ``out``.
     """
+    check_folders({"output": out}, [data] if validation is None else [data, validation])
     run = Run(out, options)
     validate: Callable[[Sam, int], None] = lambda sam, step: None  # noqa: E731
     if validation is not None:

@@ -21,6 +21,7 @@ from uosam.evaluation.rounds.keep import KeepTask, Stage, keep_best
 from uosam.evaluation.rounds.record import RECORD, Round, sum_up, write_record
 from uosam.io.atomic import write_atomic
 from uosam.io.codecs import LabelOptions
+from uosam.io.outputs import check_folders
 from uosam.io.pairs import Pairs, find_pairs, find_pictures
 from uosam.runs.coarse import label_folder
 from uosam.runs.coarse_models import CoarseOptions, choose_clusters
@@ -112,11 +113,7 @@ def run_loop(
         BackendError: weights are missing.
         KeyboardInterrupt: the same call goes on.
     """
-    for folder in (images, options.masks):
-        if folder is not None and out.resolve().is_relative_to(folder.resolve()):
-            raise ConfigError(
-                f"the output folder {out} must not be or lie in {folder}; give a folder beside it"
-            )
+    check_folders({"output": out}, [images] if options.masks is None else [images, options.masks])
     if options.rounds and options.student.start == "imagenet":
         find_weights()  # better now than after the first round
     failures: dict[str, str] = {}

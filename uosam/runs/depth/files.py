@@ -20,9 +20,10 @@ from uosam.geometry.depth_map import DepthMap, DepthModel
 from uosam.geometry.render import render
 from uosam.io.depth import DEPTH_SUFFIXES, DepthOptions, read_depth
 from uosam.io.images import read_image
+from uosam.io.outputs import check_folders
 from uosam.io.pairs import find_pictures
 from uosam.io.walk import list_files
-from uosam.runs.engine import check_folders, run_folder
+from uosam.runs.engine import run_folder
 from uosam.runs.rows import Row
 from uosam.runs.summary import Run
 from uosam.runs.task import Encoded, Outcome, Task

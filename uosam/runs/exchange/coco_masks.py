@@ -16,10 +16,10 @@ from uosam.interchange.legend import stem
 from uosam.io.atomic import write_atomic
 from uosam.io.codecs import LabelOptions, encode_labels, read_labels
 from uosam.io.images import IMAGE_SUFFIXES
+from uosam.io.outputs import check_folders
 from uosam.io.pairs import Pairs
 from uosam.io.walk import list_files
 from uosam.regions.records import describe
-from uosam.runs.engine import check_folders
 from uosam.runs.refine import refine_folder
 from uosam.runs.summary import Run
 from uosam.runs.task import Outcome

@@ -11,8 +11,7 @@ from uosam.interchange.formats import TOLERANCE, find_format
 from uosam.interchange.legend import SIDECAR, Labelled, encode_sidecar
 from uosam.io.atomic import write_atomic
 from uosam.io.codecs import LabelOptions, encode_labels
-from uosam.io.outputs import check_outputs
-from uosam.runs.engine import check_folders
+from uosam.io.outputs import check_folders, check_outputs
 from uosam.runs.exchange.masks import MaskFolder, open_masks
 from uosam.structures import LabelSpec
 from uosam.text import explain, one_line

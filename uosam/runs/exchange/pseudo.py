@@ -18,7 +18,7 @@ from uosam.interchange.pseudo.calibration import calibrate, packaged
 from uosam.interchange.pseudo.labels import Pseudo, PseudoOptions, Tally, make_pseudo
 from uosam.interchange.pseudo.layouts import ENCODERS, LAYOUTS, Example
 from uosam.io.codecs import LabelOptions, read_with
-from uosam.runs.engine import check_folders
+from uosam.io.outputs import check_folders
 from uosam.runs.exchange.export import Handed, prepare, write
 from uosam.runs.exchange.masks import MaskFolder, open_masks
 from uosam.structures import Floats, LabelMap, Sample

@@ -18,11 +18,12 @@ from uosam.datasets.vocabulary import read_vocabulary
 from uosam.errors import ConfigError, InputError
 from uosam.io.codecs import LabelFile, LabelOptions, encode_labels, read_with
 from uosam.io.images import check_same_size, read_image
+from uosam.io.outputs import check_folders
 from uosam.io.pairs import Pairs
 from uosam.regions.plans import Plan, plan_names, plan_target
 from uosam.regions.tables import read_csv, read_order
 from uosam.report.overlay import draw_labels
-from uosam.runs.engine import check_folders, run_folder
+from uosam.runs.engine import run_folder
 from uosam.runs.manifest import MANIFEST
 from uosam.runs.rows import Row
 from uosam.runs.spread.launch import HERE, Spread

@@ -22,11 +22,12 @@ from uosam.backends.text.models import load_image_text, text_digest
 from uosam.datasets.class_names import synset_names
 from uosam.errors import InputError
 from uosam.io.images import check_same_size, read_image
+from uosam.io.outputs import check_folders
 from uosam.io.pairs import Pairs
 from uosam.regions.crops import Region, whole_mask
 from uosam.regions.records import encode_rle
 from uosam.regions.views import best_view, embed_regions
-from uosam.runs.engine import check_folders, run_folder
+from uosam.runs.engine import run_folder
 from uosam.runs.naming.parts import NameOptions, draw_parts, mask_size, part_of, read_regions
 from uosam.runs.rows import Row
 from uosam.runs.spread.launch import HERE, Spread

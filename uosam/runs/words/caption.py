@@ -11,9 +11,10 @@ from pathlib import Path
 import pandas as pd
 
 from uosam.io.atomic import write_atomic
+from uosam.io.outputs import check_folders
 from uosam.io.pairs import Pairs
 from uosam.regions.captions import COLUMNS, read_document, summarise, to_coco, to_rows
-from uosam.runs.engine import check_folders, run_folder
+from uosam.runs.engine import run_folder
 from uosam.runs.spread.launch import HERE, Spread
 from uosam.runs.summary import Run
 from uosam.runs.task import Outcome

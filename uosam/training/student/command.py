@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from uosam.errors import ConfigError
 from uosam.io.codecs import LabelOptions
+from uosam.io.outputs import check_folders
 from uosam.io.pairs import find_pairs
 from uosam.training.student.lessons import read_lessons
 from uosam.training.student.options import StudentOptions
@@ -61,11 +61,7 @@ def retrain(
         BackendError: weights to begin with or the device are missing.
         KeyboardInterrupt: the run was told to stop; the same call goes on.
     """
-    for folder in (images, masks):
-        if out.resolve().is_relative_to(folder.resolve()):
-            raise ConfigError(
-                f"the output folder {out} must not be or lie in {folder}; give a folder beside it"
-            )
+    check_folders({"output": out}, [images, masks])
     pairs = find_pairs(images, masks)
     lessons = read_lessons(
         pairs,

@@ -14,6 +14,7 @@ import pytest
 from tests.conftest import Scene
 from uosam.app.desk import INKS, KINDS, AppOptions, Click, Desk, levels_of, to_prompts
 from uosam.app.folders import refine_archives, unpack
+from uosam.backends.graphcut.backend import GraphCut
 from uosam.errors import ConfigError, InputError
 from uosam.io.codecs import read_labels
 from uosam.structures import Caption, Image, Masks
@@ -59,6 +60,21 @@ def test_clicks_become_objects(files: Path, scene: Scene) -> None:
     done = desk.refine(sheet, "graphcut", 0)
     assert done.result is not None
     assert set(np.unique(done.result.ids)) == {0, 1, 2}
+
+
+def test_a_picture_is_encoded_for_its_first_click_alone(
+    files: Path, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk(OPTIONS)
+    seen: list[Image] = []
+    embed = GraphCut.embed
+    monkeypatch.setattr(GraphCut, "embed", lambda self, i: (seen.append(i), embed(self, i))[1])
+    sheet = desk.open_picture(files / "a.png")
+    for x in (10.0, 30.0):
+        sheet = desk.click(sheet, Click(x=x, y=20.0), "graphcut", 0)
+    assert len(seen) == 1
+    desk.click(desk.open_picture(files / "a.png"), Click(x=9, y=9), "graphcut", 0)
+    assert len(seen) == 2  # another sheet, another person
 
 
 def test_clicks_are_one_question() -> None:

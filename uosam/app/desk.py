@@ -21,7 +21,7 @@ from uosam.geometry.render import render
 from uosam.io.codecs import LabelFile
 from uosam.io.depth import read_depth
 from uosam.io.images import read_image
-from uosam.structures import Image, LabelMap, LabelSpec, Mask, Prompts, Refinement
+from uosam.structures import Embedding, Image, LabelMap, LabelSpec, Mask, Prompts, Refinement
 
 KINDS = ("inside", "outside", "corner of a box")
 INKS = ((230, 25, 75), (60, 180, 75), (0, 130, 200), (245, 130, 48))
@@ -84,6 +84,7 @@ class Sheet:
         clicks: of the object that is being clicked.
         found: (H, W) answer to the clicks, or None.
         result: of the last refinement, or None.
+        embedded: the picture as the segmenter of that name encoded it for the last click, or None.
     """
 
     image: Image
@@ -93,6 +94,7 @@ class Sheet:
     clicks: tuple[Click, ...] = ()
     found: Mask | None = None
     result: Refinement | None = None
+    embedded: tuple[str, Embedding] | None = None
 
     @property
     def coarse(self) -> LabelMap:
@@ -178,9 +180,12 @@ class Desk:
             return replace(sheet, clicks=clicks)
         backend = self._refiner(model, 0).backend
         with self._lock:
-            found = backend.decode(backend.embed(sheet.image), prompts)
+            embedded = sheet.embedded
+            if embedded is None or embedded[0] != model:
+                embedded = model, backend.embed(sheet.image)
+            found = backend.decode(embedded[1], prompts)
         best = found.masks[int(np.argmax(found.scores))] if len(found) else None
-        return replace(sheet, clicks=clicks, found=best)
+        return replace(sheet, clicks=clicks, found=best, embedded=embedded)
 
     def add_object(self, sheet: Sheet) -> Sheet:
         """Make the clicked mask an object of the coarse map.

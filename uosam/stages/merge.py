@@ -58,10 +58,10 @@ def merge(
             np.argsort([-np.count_nonzero(m) for m in redraws.masks[taken]], kind="stable")
         ]
     claims = redraws.logits if redraws.claims is None else redraws.claims
-    above = _above(redraws.logits, taken)
+    above = _above(redraws.logits, taken) if rule == "logits" else None
     for index in order:
         mask, logits = redraws.masks[index], from_logits(claims[index], embedding)
-        if rule == "logits":
+        if above is not None:
             for other in np.flatnonzero(above[:, index]):
                 mask = mask & ~redraws.masks[other]
         wins = mask if rule == "paint" else mask & ((owner < 0) | (logits > best))

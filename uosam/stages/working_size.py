@@ -90,7 +90,7 @@ class WorkingSize:
             if not touched[window].any():
                 continue
             target = result[rows, cols]
-            winner = self._strongest(refined, rows, cols)
+            winner = self._strongest(refined, (rows, cols), (ys, xs))
             here = touched[window] & (winner != IGNORE) & (target != IGNORE)
             target[here] = winner[here]
         return result
@@ -129,9 +129,14 @@ class WorkingSize:
         full, cells = self.full.shape[axis], self.coarse.shape[axis]
         return _nearest(cells, full, np.arange(pixels.start, pixels.stop))
 
-    def _strongest(self, refined: LabelMap, rows: slice, cols: slice) -> LabelMap:
+    def _strongest(
+        self,
+        refined: LabelMap,
+        tile: tuple[slice, slice],
+        cells: tuple[NDArray[np.intp], NDArray[np.intp]],
+    ) -> LabelMap:
         """Enlarge every label's cells to a tile and take the highest at each pixel."""
-        ys, xs = self._cells(rows, 0), self._cells(cols, 1)
+        (rows, cols), (ys, xs) = tile, cells
         top, left = max(0, ys[0] - _MARGIN), max(0, xs[0] - _MARGIN)
         window = refined[top : ys[-1] + 1 + _MARGIN, left : xs[-1] + 1 + _MARGIN]
         step_y = refined.shape[0] / self.full.shape[0]

@@ -1,4 +1,4 @@
-"""Names and errors made fit to be shown: on a terminal, in Markdown, in one line."""
+"""Names cut, and names and errors made fit to be shown: on a terminal, in Markdown, in one line."""
 
 from __future__ import annotations
 
@@ -11,6 +11,17 @@ from uosam.errors import UosamError
 
 _MARKS = re.compile(r"([\\`*\[\]<>|~$]|^[#+=-]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|&(?=#?\w+;))")
 """Characters that mean something in a line of Markdown or in HTML, some only at its start."""
+
+
+def without_suffix(name: str) -> str:
+    """Cut the last suffix of a relative path with "/".
+
+    >>> without_suffix("n01.x/a.b.png"), without_suffix("n01.x/a")
+    ('n01.x/a.b', 'n01.x/a')
+    """
+    folder, slash, file = name.rpartition("/")
+    stem = file.rpartition(".")[0] or file
+    return f"{folder}{slash}{stem}"
 
 
 def printable(text: str) -> str:

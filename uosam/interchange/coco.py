@@ -24,11 +24,11 @@ from uosam.interchange.legend import (
     check_name,
     check_size,
     read_json,
-    stem,
 )
 from uosam.interchange.shapes import check_outline
 from uosam.regions.records import decode_rle, describe
 from uosam.structures import IGNORE, Mask
+from uosam.text import without_suffix
 
 FILE = "instances.json"
 
@@ -187,7 +187,7 @@ def decode(source: Path, known: Mapping[str, int] | None) -> tuple[Legend, Itera
             order = np.argsort([-int(mask.sum()) for mask in masks], kind="stable")
             for index in order.tolist():
                 labels[masks[index]] = ids.get(picture.annotations[index].category, IGNORE)
-            yield Labelled(name=stem(picture.file), file=picture.file, labels=labels)
+            yield Labelled(name=without_suffix(picture.file), file=picture.file, labels=labels)
 
     return legend, read()
 
@@ -243,6 +243,6 @@ def read_coco(path: Path) -> CocoFile:
 def _check_twice(files: Sequence[str], path: Path) -> None:
     seen: set[str] = set()
     for file in files:
-        if stem(file) in seen:
+        if without_suffix(file) in seen:
             raise InputError(f"{path}: {file!r} comes twice; give each picture a name of its own")
-        seen.add(stem(file))
+        seen.add(without_suffix(file))

@@ -24,10 +24,10 @@ from uosam.interchange.legend import (
     check_size,
     make_legend,
     read_sidecar,
-    stem,
 )
 from uosam.interchange.shapes import check_outline, fill, to_patches
 from uosam.structures import IGNORE, LabelMap, Mask
+from uosam.text import without_suffix
 
 FILE = "annotations.xml"
 _BACKGROUND = "background"
@@ -122,7 +122,7 @@ def decode(source: Path, known: Mapping[str, int] | None) -> tuple[Legend, Itera
                     raise InputError(f"{where}: class {name!r} is not in {SIDECAR}; remove that")
                 if shape.tag in ("mask", "polygon", "box"):
                     _paint(labels, shape, values[name], where)
-            yield Labelled(name=stem(file), file=file, labels=labels)
+            yield Labelled(name=without_suffix(file), file=file, labels=labels)
 
     return legend, read()
 

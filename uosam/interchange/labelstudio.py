@@ -26,9 +26,9 @@ from uosam.interchange.legend import (
     make_legend,
     read_json,
     read_sidecar,
-    stem,
 )
 from uosam.structures import IGNORE, Mask
+from uosam.text import without_suffix
 
 FILE = "tasks.json"
 _LOCAL = "/data/local-files/?d="
@@ -193,7 +193,7 @@ def decode(source: Path, known: Mapping[str, int] | None) -> tuple[Legend, Itera
                 rle = result["value"].get("rle")
                 mask = decode_brush(rle, hw, f"{path}: {file}")
                 labels[mask] = IGNORE if name == IGNORED else ids[name]
-            yield Labelled(name=stem(file), file=file, labels=labels)
+            yield Labelled(name=without_suffix(file), file=file, labels=labels)
 
     return legend, read()
 

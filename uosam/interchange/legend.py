@@ -195,13 +195,3 @@ def check_size(height: object, width: object, where: str) -> tuple[int, int]:
             f"{height!r} and {width!r}"
         )
     return hw
-
-
-def stem(file: str) -> str:
-    """Cut the suffix of a picture's path.
-
-    >>> stem("a/b.c.jpg")
-    'a/b.c'
-    """
-    path = PurePosixPath(file)
-    return (path.parent / path.stem).as_posix()

@@ -12,10 +12,11 @@ from pathlib import Path, PurePosixPath
 from uosam.errors import InputError
 from uosam.io.images import IMAGE_SUFFIXES
 from uosam.io.listings.matching import Key, match
-from uosam.io.listings.names import Listing, Names, list_paths, list_samples, without_suffix
+from uosam.io.listings.names import Listing, Names, list_paths, list_samples
 from uosam.io.stored import MASK_SUFFIXES, OTHER_MASKS, explain_kind
 from uosam.io.walk import walk_files
 from uosam.structures import Sample
+from uosam.text import without_suffix
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
 
 from uosam.structures import Sample
+from uosam.text import without_suffix
 
 Item = TypeVar("Item", covariant=True)
 
@@ -110,14 +111,3 @@ def list_samples(
         )
 
     return Listing(len(pairs), make)
-
-
-def without_suffix(name: str) -> str:
-    """Cut the last suffix.
-
-    >>> without_suffix("n01.x/a.b.png"), without_suffix("n01.x/a")
-    ('n01.x/a.b', 'n01.x/a')
-    """
-    folder, slash, file = name.rpartition("/")
-    stem = file.rpartition(".")[0] or file
-    return f"{folder}{slash}{stem}"

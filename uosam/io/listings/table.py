@@ -9,9 +9,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from uosam.errors import InputError
-from uosam.io.listings.names import Listing, Names, without_suffix
+from uosam.io.listings.names import Listing, Names
 from uosam.io.pairs import Pairs
 from uosam.structures import Sample
+from uosam.text import without_suffix
 
 BLOCK = 20_000
 """Rows that are in memory at a time."""

@@ -12,7 +12,6 @@ import numpy as np
 from uosam.config import Config
 from uosam.errors import ConfigError, InputError
 from uosam.interchange.coco import CocoFile, CocoPicture, read_coco, read_masks
-from uosam.interchange.legend import stem
 from uosam.io.atomic import write_atomic
 from uosam.io.codecs import LabelOptions, encode_labels, read_labels
 from uosam.io.images import IMAGE_SUFFIXES
@@ -24,7 +23,7 @@ from uosam.runs.refine import refine_folder
 from uosam.runs.summary import Run
 from uosam.runs.task import Outcome
 from uosam.structures import LabelMap, LabelSpec, Sample
-from uosam.text import explain
+from uosam.text import explain, without_suffix
 
 UNPACKED = ".coarse"
 """Folder of the output that holds the masks of the JSON, a file a picture."""
@@ -129,7 +128,7 @@ def _unpack(coco: CocoFile, images: Path, out: Path) -> Pairs:
             unreadable[picture.file] = f"no picture of this name in {images}"
             continue
         used.add(path)
-        name = stem(picture.file)
+        name = without_suffix(picture.file)
         mask = out / UNPACKED / f"{name}.png"
         try:
             data = encode_labels(".png", number_objects(picture, str(coco.path))[0], _SPEC)
@@ -153,8 +152,8 @@ def _pack(coco: CocoFile, out: Path, failures: Mapping[str, str]) -> dict[str, o
     """Return the document of the JSON with refined masks in place of the coarse ones."""
     entries: list[object] = []
     for picture in coco.pictures:
-        path = out / f"{stem(picture.file)}.png"
-        done = stem(picture.file) not in failures and path.is_file()
+        path = out / f"{without_suffix(picture.file)}.png"
+        done = without_suffix(picture.file) not in failures and path.is_file()
         labels = read_labels(path, "index16", ignore=65535).labels if done else None
         entries += (
             _entries(picture, labels, str(coco.path))

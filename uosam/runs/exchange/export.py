@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -144,10 +146,11 @@ def import_folder(
         count += 1
     notes = []
     if legend.names:
-        rows = "".join(
-            f'{i},"{n.replace(chr(34), 2 * chr(34))}"\n' for i, n in legend.names.items()
-        )
-        write(out / "names.csv", ("id,name\n" + rows).encode())
+        table = io.StringIO("id,name\n")
+        table.seek(0, io.SEEK_END)
+        writer = csv.writer(table, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+        writer.writerows(legend.names.items())
+        write(out / "names.csv", table.getvalue().encode())
         notes.append(f"class names are in {out / 'names.csv'}")
     if legend.background is None:
         notes.append("every id is a class; say --background none when the masks are used")

@@ -20,7 +20,7 @@ from uosam.io.stored import MASK_SUFFIXES
 from uosam.io.walk import list_files
 from uosam.regions.tables import read_csv
 from uosam.structures import IGNORE, Sample
-from uosam.text import explain
+from uosam.text import explain, without_suffix
 
 _PICTURE = ".jpg"
 """Suffix that pictures are taken to have where nobody gave them."""
@@ -83,8 +83,7 @@ def open_masks(
     if images is None:
         found = list_files(source, MASK_SUFFIXES, failures)
         samples = [
-            Sample(name=(file.parent / file.stem).as_posix(), coarse=source / file)
-            for file in found
+            Sample(name=without_suffix(file.as_posix()), coarse=source / file) for file in found
         ]
         files = {sample.name: sample.name + _PICTURE for sample in samples}
     else:

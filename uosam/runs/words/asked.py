@@ -6,7 +6,7 @@ import csv
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from uosam.errors import InputError
 from uosam.stages.segments import Segment
 from uosam.structures import Backend, Caption, Embedding, Floats, Masks, Prompts
+from uosam.text import without_suffix
 
 POINT, BOX = ("x", "y"), ("x0", "y0", "x1", "y1")
 _HEADER = "picture,x,y or picture,x0,y0,x1,y1 or all seven"
@@ -75,8 +76,7 @@ def read_questions(path: Path, names: Iterable[str]) -> dict[str, list[Question]
 
 
 def _find(name: str, known: set[str]) -> str | None:
-    bare = PurePosixPath(name).with_suffix("").as_posix() if name else ""
-    return next((one for one in (name, bare) if one in known), None)
+    return next((one for one in (name, without_suffix(name)) if one in known), None)
 
 
 def _parse(path: Path, number: int, line: Mapping[str, str]) -> Question:

@@ -16,12 +16,11 @@ from uosam.app.desk import KINDS, AppOptions, Click, Desk, Sheet, levels_of
 from uosam.app.folders import refine_archives
 from uosam.errors import InputError, UosamError
 from uosam.io.codecs import encode_labels
-from uosam.report.overlay import draw_labels
+from uosam.report.overlay import LONGEST, draw_labels
 from uosam.structures import Image
 from uosam.text import one_line
 
 DIAL = ("automatic", "1 whole", "2", "3", "4", "5", "6 smallest part")
-_LONGEST = 2000
 
 Answer = tuple[Any, ...]
 """The sheet, the message, and what further widgets show."""
@@ -29,7 +28,7 @@ Answer = tuple[Any, ...]
 
 def preview(image: Image) -> Image:
     """Return a picture of at most 2,000 pixels a side."""
-    step = -(-max(image.shape[:2]) // _LONGEST)
+    step = -(-max(image.shape[:2]) // LONGEST)
     return np.ascontiguousarray(image[::step, ::step])
 
 
@@ -116,7 +115,7 @@ class Handlers:
     ) -> Answer:
         """Ask for the mask under the clicks."""
         sheet = needed(sheet)
-        step = -(-max(sheet.image.shape[:2]) // _LONGEST)
+        step = -(-max(sheet.image.shape[:2]) // LONGEST)
         click = Click(x=float(at[0] * step), y=float(at[1] * step), kind=kind)
         sheet = self.desk.click(sheet, click, model, level_of(level, model))
         pixels = 0 if sheet.found is None else int(sheet.found.sum())

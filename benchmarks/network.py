@@ -38,9 +38,8 @@ from uosam.structures import Backend, Floats, Image, LabelMap, Sample
 
 RESULTS = Path(__file__).parent / "results" / "network.jsonl"
 SLOW = (
-    "Trident",
-    "uosam graphcut",
     "SSA vote",
+    "SAD vote",
     "SEPL max_iou",
     "SEPL max_iou_imp",
     "SEPL max_iou_imp2",

@@ -2,9 +2,10 @@
 
 ``python -m benchmarks.network`` refines the masks of ``$UOSAM_SHARED/data/voc_classes``, which
 ``uosam coarse --model imagenet`` makes, with the methods of ``configs/bench/val.yaml``, and appends
-a row for each to ``benchmarks/results/network.jsonl``; slow rivals work on the first 100 pictures.
-Classes are known, so nothing is matched, and scores are those of LUSS. ``--fill`` writes the tables
-of the last rows into ``docs/network_masks.md`` and README.md and measures nothing.
+a row for each to ``benchmarks/results/network.jsonl``; rivals that ask for proposals over the whole
+picture, seconds each, work on the first 100, side by side. Classes are known, so nothing is
+matched, and scores are those of LUSS. ``--fill`` writes the tables of the last rows into
+``docs/network_masks.md`` and README.md and measures nothing.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from uosam.baselines.imagenet import load as load_network
 from benchmarks.accuracy import TOP, changed_files
 from benchmarks.network_scores import NUMBERS, count, score
 from benchmarks.network_tables import fill_files
+from benchmarks.remembering import Remembering
 from benchmarks.speed import facts, store
 from uosam.backends import load_backend
 from uosam.bench.cell import build_method, read_sample
@@ -32,7 +34,7 @@ from uosam.bench.set import BenchSet, read_set
 from uosam.config import Config, dump_config, load_config
 from uosam.errors import UosamError
 from uosam.io.soft import to_probabilities
-from uosam.metrics.counts import PairTable, collect
+from uosam.metrics.counts import PairCounts, PairTable, collect
 from uosam.pipeline import refine
 from uosam.structures import Backend, Floats, Image, LabelMap, Sample
 
@@ -58,31 +60,45 @@ def declared(folder: Path) -> BenchSet:
     return read_set("network", entry, folder)
 
 
-def run_method(
-    method: BenchMethod, data: BenchSet, samples: Sequence[Sample]
-) -> tuple[PairTable, list[float]]:
-    """Count what a method makes of every picture; processor seconds of each go beside.
+def run_methods(
+    methods: Sequence[BenchMethod], data: BenchSet, samples: Sequence[Sample]
+) -> list[tuple[PairTable, list[float]]]:
+    """Count what methods make of every picture, and the processor's seconds for each.
 
-    The first call is not timed: it loads and compiles. Time is that of the processor, summed over
-    cores, since the clock on the wall tells of what else a machine does.
+    All work on one picture after the other and share what they ask of one segmenter; each is
+    counted the time that it would take alone (``Remembering``). The first calls are not timed: they
+    load and compile. Time is that of the processor, summed over cores, since the clock on the wall
+    tells of what else a machine does.
     """
-    backend = load_backend(method.config.backend) if method.takes("backend") else None
-    run = build_method(method, data, 0, backend)
-    network = load_network(device="cpu") if method.name == WITH_SCORES else None
-    counted, seconds = [], []
+    loaded: dict[str, Remembering] = {}
+    runs = []
+    for method in methods:
+        key = repr(method.config.backend)
+        if method.takes("backend") and key not in loaded:
+            loaded[key] = Remembering(load_backend(method.config.backend))
+        backend = loaded.get(key) if method.takes("backend") else None
+        runs.append((build_method(method, data, 0, backend), backend))
+    network = load_network(device="cpu") if WITH_SCORES in [m.name for m in methods] else None
+    counted: list[list[tuple[str, PairCounts]]] = [[] for _ in methods]
+    seconds: list[list[float]] = [[] for _ in methods]
     for sample in samples:
         image, coarse, target = read_sample(sample, data)
-        if network is not None:
-            scores = to_probabilities(network(image))
-            assert backend is not None  # refine takes one
-            run = partial(with_scores, backend=backend, config=method.config, scores=scores)
-        if not seconds:
-            run(image, coarse)
-        start = time.process_time()
-        labels = run(image, coarse)
-        seconds.append(time.process_time() - start)
-        counted.append((sample.name, count(labels, target)))
-    return collect(counted), seconds
+        scores = None if network is None else to_probabilities(network(image))
+        for index, (method, (run, backend)) in enumerate(zip(methods, runs, strict=True)):
+            if method.name == WITH_SCORES:
+                assert backend is not None  # refine takes one
+                run = partial(with_scores, backend=backend, config=method.config, scores=scores)
+            if not seconds[index]:
+                run(image, coarse)
+                if backend is not None and index == 0:
+                    backend.forget()
+            saved = 0.0 if backend is None else backend.saved
+            start = time.process_time()
+            labels = run(image, coarse)
+            took = time.process_time() - start
+            seconds[index].append(took + (0.0 if backend is None else backend.saved - saved))
+            counted[index].append((sample.name, count(labels, target)))
+    return [(collect(one), took) for one, took in zip(counted, seconds, strict=True)]
 
 
 def with_scores(
@@ -104,19 +120,25 @@ def measure(
         InputError: the data are not there.
     """
     samples = find_samples(data)[:limit]
-    before, _ = run_method(BenchMethod(name="coarse", reference="coarse"), data, samples)
-    for method in methods:
-        some = samples[:FEW] if method.name in SLOW else samples
-        after, seconds = run_method(method, data, some)
-        parts = {
-            str(images): score(before, after, seconds, images)
-            for images in sorted({len(some), min(FEW, len(some))})
-        }
-        config = dump_config(method.config) if method.takes("backend") else ""
-        numbers = parts[str(len(some))]["scores"]
-        gains = ", ".join(f"{name} {100 * numbers[name]['gain']:+.1f}" for name in NUMBERS)
-        print(f"{method.name} on {len(some)}: {gains}", flush=True)
-        keep({"method": method.name, "config": config, "parts": parts})
+    before = run_methods([BenchMethod(name="coarse", reference="coarse")], data, samples)[0][0]
+    for group in grouped(methods):
+        some = samples[:FEW] if group[0].name in SLOW else samples
+        for method, (after, seconds) in zip(group, run_methods(group, data, some), strict=True):
+            parts = {
+                str(images): score(before, after, seconds, images)
+                for images in sorted({len(some), min(FEW, len(some))})
+            }
+            config = dump_config(method.config) if method.takes("backend") else ""
+            numbers = parts[str(len(some))]["scores"]
+            gains = ", ".join(f"{name} {100 * numbers[name]['gain']:+.1f}" for name in NUMBERS)
+            print(f"{method.name} on {len(some)}: {gains}", flush=True)
+            keep({"method": method.name, "config": config, "parts": parts})
+
+
+def grouped(methods: Sequence[BenchMethod]) -> list[list[BenchMethod]]:
+    """Put slow methods together, which ask the same; every other one is by itself, and first."""
+    slow = [method for method in methods if method.name in SLOW]
+    return [[method] for method in methods if method not in slow] + ([slow] if slow else [])
 
 
 def main() -> None:

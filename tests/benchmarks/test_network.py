@@ -117,6 +117,15 @@ def test_rows_fill_the_tables(data: Path, tmp_path: Path, monkeypatch: pytest.Mo
         network_tables.fill_files(results, 100)
 
 
+def test_slow_methods_work_side_by_side(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "SLOW", ("one", "two"))
+    methods = [BenchMethod(name=name, reference="coarse") for name in ("one", "quick", "two")]
+    assert [[m.name for m in group] for group in network.grouped(methods)] == [
+        ["quick"],
+        ["one", "two"],
+    ]
+
+
 def test_gains_have_intervals() -> None:
     numbers = {"gain": 0.0123, "interval": [-0.01, 0.034]}
     assert network_tables.gain(numbers) == "+1.2 (-1.0 to +3.4)"

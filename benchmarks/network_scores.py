@@ -54,8 +54,10 @@ def score(
 
     Returns:
         "images"; "scores" by name with coarse and refined value, gain and its 95 % interval over
-        resampled pictures; mean "seconds"; IoU before and after by class id; objects by kind with
-        mean IoU and boundary IoU before and after and the part that loses more than a point.
+        resampled pictures; mean "seconds"; by class id IoU before and after, "class_boundaries" and
+        "class_accuracy" likewise, the latter of the pictures that show the class, whose number
+        comes last; objects by kind with mean IoU and boundary IoU before and after and the part
+        that loses more than a point.
     """
     tables = [first(table, images) for table in (before, after)]
     labels = class_labels(PROTOCOL, tables)
@@ -73,15 +75,41 @@ def score(
         "images": images,
         "scores": scores,
         "seconds": float(np.mean(seconds[:images])),
-        "classes": {
-            str(label): [float(was), float(is_)]
-            for label, was, is_ in zip(
-                coarse.classes.label, coarse.classes.iou, refined.classes.iou, strict=True
-            )
-            if not np.isnan(was)
-        },
+        "classes": _by_class(coarse.classes.label, coarse.classes.iou, refined.classes.iou),
+        "class_boundaries": _by_class(
+            coarse.classes.label, coarse.classes.boundary_iou, refined.classes.boundary_iou
+        ),
+        "class_accuracy": class_accuracy(tables[0], coarse, refined),
         "kinds": by_kind(kinds_of(tables[0], coarse), coarse, refined),
     }
+
+
+def _by_class(
+    labels: NDArray[np.int32], before: NDArray[np.float64], after: NDArray[np.float64]
+) -> dict[str, list[float]]:
+    """Pair the scores of classes by id; those that no picture shows are left out."""
+    return {
+        str(label): [float(was), float(is_)]
+        for label, was, is_ in zip(labels, before, after, strict=True)
+        if not np.isnan(was)
+    }
+
+
+def class_accuracy(
+    table: PairTable, coarse: Summary, refined: Summary
+) -> dict[str, list[float | int]]:
+    """Average Img-Acc before and after over the pictures that show a class, for each class.
+
+    Returns:
+        By class id the two shares and the number of pictures; the background is left out.
+    """
+    table = scored_rows(table)
+    right = [summary.scores["image_accuracy"].sums.toarray()[:, 0] for summary in (coarse, refined)]
+    found: dict[str, list[float | int]] = {}
+    for label in np.unique(table.target[table.target > 0]).tolist():
+        images = np.unique(table.image[table.target == label])
+        found[str(label)] = [*(float(shares[images].mean()) for shares in right), len(images)]
+    return found
 
 
 def first(table: PairTable, count: int) -> PairTable:

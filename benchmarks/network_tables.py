@@ -17,7 +17,6 @@ from uosam.metrics.protocols import find_protocol
 PAGE = TOP / "docs" / "network_masks.md"
 BEGIN, END = "<!-- network: begin -->", "<!-- network: end -->"
 OURS = ("uosam", "uosam, scores", "uosam 4 rounds", "uosam graphcut")
-IN_README = ("uosam", "uosam 4 rounds", "grabcut", "dense CRF", "SAMRefiner")
 
 
 def last_rows(results: Path) -> dict[str, dict[str, Any]]:
@@ -104,6 +103,46 @@ def class_table(rows: dict[str, dict[str, Any]], images: int, methods: Sequence[
     return "\n".join(lines)
 
 
+def one_method(row: dict[str, Any], images: int) -> str:
+    """Return a table of IoU, boundary IoU and Img-Acc of each class before, and of the changes."""
+    part = row["parts"][str(images)]
+    names = find_class_names(find_protocol("voc-standard"), TOP)
+    lines = [
+        "| class | pictures | IoU | boundary IoU | Img-Acc of these pictures |",
+        "|---|---|---|---|---|",
+    ]
+    for label, values in part["classes"].items():
+        pairs = [values, part["class_boundaries"][label]]
+        *shares, pictures = part["class_accuracy"].get(label, [float("nan")] * 2 + [""])
+        cells = [
+            f"{100 * was:.1f} {100 * (is_ - was):+.1f}" if is_ == is_ else ""
+            for was, is_ in [*pairs, shares]
+        ]
+        lines.append(f"| {names[int(label)].name} | {pictures} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def against_rivals(rows: dict[str, dict[str, Any]], images: int) -> str:
+    """Say which rival comes nearest in mIoU and in boundary mIoU, and by what factor."""
+    gains = {
+        method: {name: row["parts"][str(images)]["scores"][name]["gain"] for name in NUMBERS}
+        for method, row in rows.items()
+        if _has(rows, method, images)
+    }
+    rivals = [method for method in gains if method not in OURS]
+    if not rivals or "uosam" not in gains:
+        return ""
+    said = []
+    for name, title in (("mIoU", "mIoU"), ("boundary_mIoU", "boundary mIoU")):
+        best = max(rivals, key=lambda method: gains[method][name])
+        text = f"{best} in {title}"
+        if gains[best][name] > 0:
+            factor = gains["uosam"][name] / gains[best][name]
+            text += f" (uosam gains {factor:.1f} times as much)"
+        said.append(text)
+    return f"The nearest rival is {' and '.join(said)}."
+
+
 def _has(rows: dict[str, dict[str, Any]], method: str, images: int) -> bool:
     return method in rows and str(images) in rows[method]["parts"]
 
@@ -113,12 +152,17 @@ def page(rows: dict[str, dict[str, Any]], few: int) -> str:
     sizes = sorted({int(size) for row in rows.values() for size in row["parts"]}, reverse=True)
     whole = sizes[0]
     texts = [f"On {whole} pictures:", score_table(rows, whole, list(rows))]
+    texts += [against_rivals(rows, whole)]
     if whole > few and few in sizes:
         texts += [f"On the first {few}, with all rivals:", score_table(rows, few, list(rows))]
+        texts += [against_rivals(rows, few)]
     shown = [m for m in (*OURS, "grabcut") if _has(rows, m, whole)] or list(rows)
     texts += ["## By kind of mistake", kind_table(rows, whole, shown)]
-    texts += ["## By class", class_table(rows, whole, shown), commits(rows)]
-    return "\n\n".join(texts)
+    texts += ["## By class", class_table(rows, whole, shown)]
+    ours = rows.get("uosam")
+    if ours is not None and "class_accuracy" in ours["parts"].get(str(whole), {}):
+        texts += ["Of `uosam`, before and change:", one_method(ours, whole)]
+    return "\n\n".join([*filter(None, texts), commits(rows)])
 
 
 def commits(rows: dict[str, dict[str, Any]]) -> str:
@@ -153,7 +197,8 @@ def fill_files(results: Path, few: int) -> None:
     """
     rows = last_rows(results)
     whole = max(int(size) for row in rows.values() for size in row["parts"])
-    size = whole if sum(_has(rows, m, whole) for m in IN_README) > 1 else few
-    block = score_table(rows, size, IN_README) + f"\n\n{commits(rows)}"
+    shown = {method: row for method, row in rows.items() if _has(rows, method, whole)}
+    texts = [score_table(shown, whole, list(shown)), against_rivals(shown, whole), commits(shown)]
+    block = "\n\n".join(filter(None, texts))
     README.write_text(fill(README.read_text("utf-8"), block, README.name), encoding="utf-8")
     PAGE.write_text(fill(PAGE.read_text("utf-8"), page(rows, few), PAGE.name), encoding="utf-8")

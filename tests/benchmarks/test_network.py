@@ -60,6 +60,8 @@ def test_scores_tell_gains_by_class_and_kind() -> None:
     part = numbers["kinds"]["part"]
     assert part["iou"] == pytest.approx([150 / 400, 1])
     assert part["harmed"] == 0
+    assert numbers["class_boundaries"]["3"][1] == 1
+    assert numbers["class_accuracy"] == {"3": [0.8, 1.0, 5]}
     assert score(before, before, [0.0] * 5, 2)["images"] == 2
 
 
@@ -112,6 +114,9 @@ def test_rows_fill_the_tables(data: Path, tmp_path: Path, monkeypatch: pytest.Mo
     text = page.read_text()
     assert "| part | 1 | 37.5 / " in text
     assert "| bird | " in text
+    assert "| aeroplane |" not in text, "a class that no picture shows"
+    assert "Of `uosam`, before and change:" in text
+    assert "The nearest rival is grabcut in mIoU" in text
     page.write_text("nothing")
     with pytest.raises(InputError, match=r"page\.md must hold the lines"):
         network_tables.fill_files(results, 100)

@@ -1,4 +1,4 @@
-"""A segmenter that remembers: the same answers, each asked for once, and its time told each time."""
+"""A segmenter that remembers: what is asked twice is answered once, and its time told twice."""
 
 from __future__ import annotations
 

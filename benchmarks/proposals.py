@@ -36,7 +36,8 @@ RESULTS = Path(__file__).parent / "results" / "proposals.jsonl"
 COUNTS = (10, 100, 1000)
 LEVELS = np.arange(0.5, 1.0, 0.05)
 """IoU at which recall is taken."""
-SCORES, STABILITIES = (0.5, 0.6, 0.7, 0.8, 0.86, 0.9), (0.5, 0.7, 0.8, 0.92)
+SCORES = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.86, 0.88, 0.9)
+STABILITIES = (0.0, 0.5, 0.6, 0.7, 0.8, 0.86, 0.92, 0.95)
 """Limits that are looked at; SAM's are 0.88 and 0.95."""
 GOOD = 0.7
 _REPEAT = 0.9  # IoU of proposals that are the same

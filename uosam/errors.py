@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+_NO_MEMORY = re.compile(
+    r"(?i)(can't|cannot) allocate memory|insufficient memory|unable to allocate|"
+    r"failed to map segment"
+)
+"""What torch, OpenCV, NumPy and the loader of libraries say, each in an error type of its own."""
 
 
 class UosamError(Exception):
@@ -30,5 +37,10 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> ConfigError:
     """
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
-    hint = f" did you mean {close[0]!r}?" if close else ""
-    return ConfigError(f"unknown {kind} {name!r};{hint} (known: {', '.join(names)})")
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return ConfigError(f"unknown {kind} {name!r}{hint} (known: {', '.join(names)})")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, whatever type the library that met it gave the error."""
+    return isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)) is not None

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from uosam.errors import ConfigError, unknown
+from uosam.errors import ConfigError, is_out_of_memory, unknown
 
 
 def lookup(kind: str, name: str, table: Mapping[str, str]) -> Callable[..., Any]:
@@ -19,6 +19,7 @@ def lookup(kind: str, name: str, table: Mapping[str, str]) -> Callable[..., Any]
 
     Raises:
         ConfigError: the name is not known, or the reference cannot be imported.
+        MemoryError: it cannot be imported for want of memory.
 
     >>> lookup("codec", "join", {"join": "posixpath:join"})("a", "b")
     'a/b'
@@ -30,6 +31,8 @@ def lookup(kind: str, name: str, table: Mapping[str, str]) -> Callable[..., Any]
     try:
         function = getattr(importlib.import_module(module_name), function_name)
     except (ImportError, AttributeError) as error:
+        if is_out_of_memory(error):
+            raise MemoryError from error
         raise ConfigError(
             f"{kind} {name!r} must be importable as module:function, got {error}; "
             "check the spelling and that the module is on the Python path"

@@ -47,7 +47,7 @@ class LabelSpec:
         ignore: stored value that means "ignore", or None if the encoding has none.
         names: id to class name.
         palette: RGB palette bytes of an indexed PNG, kept as read.
-        dtype: numpy dtype of the stored array.
+        dtype: numpy dtype of the stored array; if left out, that of the codec's files.
         key: name of the array inside an ``.npz``.
         colours: name of the colour table of a colour-coded map.
     """
@@ -57,9 +57,15 @@ class LabelSpec:
     ignore: int | None = None
     names: Mapping[int, str] = field(default_factory=dict)
     palette: bytes | None = None
-    dtype: str = "uint8"
+    dtype: str = ""
     key: str | None = None
     colours: str | None = None
+
+    def __post_init__(self) -> None:
+        """Take the dtype of the codec if none was given."""
+        if not self.dtype:
+            dtype = "uint16" if self.codec == "index16" else "uint8"
+            object.__setattr__(self, "dtype", dtype)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

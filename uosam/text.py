@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import traceback
 import unicodedata
 from pathlib import Path
 
-from uosam.errors import UosamError
+from uosam.errors import UosamError, is_out_of_memory
 
 _MARKS = re.compile(r"([\\`*\[\]<>|~$]|^[#+=-]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|&(?=#?\w+;))")
 """Characters that mean something in a line of Markdown or in HTML, some only at its start."""
@@ -65,22 +66,28 @@ def _escape(char: str) -> str:
     return char.encode("unicode_escape", errors="backslashreplace").decode()
 
 
-_NO_MEMORY = re.compile(r"(?i)can't allocate memory|insufficient memory|unable to allocate")
-"""What torch, OpenCV and NumPy say, each in an error type of its own."""
+_REMEDIES = {
+    errno.ENOSPC: "free space and run again",
+    errno.EDQUOT: "free space and run again",
+    errno.EMFILE: "allow more open files (ulimit -n), or use fewer --workers",
+    errno.ENFILE: "allow more open files, or use fewer --workers",
+}
+"""What helps where the name of a system's error does not say it."""
 
 
 def explain(error: BaseException) -> str:
     """Say in one line what went wrong; an error that nobody foresaw tells its place.
 
     >>> explain(OSError(28, "No space left on device", "out/a.png"))
-    'out/a.png: No space left on device'
+    'out/a.png: No space left on device; free space and run again'
     """
     if isinstance(error, UosamError):
         text = str(error)
-    elif isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
+    elif is_out_of_memory(error):
         text = "not enough memory; use fewer --workers, a smaller batch, or a smaller picture"
     elif isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        text = "; ".join(filter(None, [text, _REMEDIES.get(error.errno or 0)]))
     else:
         frames = traceback.extract_tb(error.__traceback__)
         place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""

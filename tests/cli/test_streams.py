@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from uosam import cli
+from uosam.lookup import lookup
 
 
 def uosam(*arguments, **options):
@@ -23,7 +24,7 @@ def test_a_full_disk_behind_standard_output_is_one_line():
     with open("/dev/full", "w") as full:
         found = uosam("config", stdout=full, stderr=subprocess.PIPE, text=True)
     assert found.returncode == 2
-    assert found.stderr == "error: No space left on device\n"
+    assert found.stderr == "error: No space left on device; free space and run again\n"
 
 
 @needs_full
@@ -52,6 +53,8 @@ def run_main(monkeypatch, error):
     [
         (OSError(28, "No space left on device", "out/run.yaml"), "out/run.yaml: No space left"),
         (MemoryError(), "not enough memory"),
+        (ImportError("a.so: failed to map segment from shared object"), "not enough memory"),
+        (OSError(24, "Too many open files", "out"), "out: Too many open files; allow more"),
         (ZeroDivisionError("x"), "unexpected ZeroDivisionError at test_streams.py:"),
     ],
 )
@@ -63,6 +66,15 @@ def test_errors_that_nobody_caught_are_one_line(monkeypatch, capsys, error, said
     monkeypatch.setenv("UOSAM_DEBUG", "1")
     with pytest.raises(type(error)):
         run_main(monkeypatch, error)
+
+
+def test_a_module_that_memory_does_not_hold_is_not_called_misspelt(monkeypatch):
+    def fail(name):
+        raise ImportError("libtorch_cpu.so: failed to map segment from shared object")
+
+    monkeypatch.setattr("uosam.lookup.importlib.import_module", fail)
+    with pytest.raises(MemoryError):
+        lookup("backend", "a:b", {})
 
 
 def test_a_pipe_without_a_reader_is_quiet(monkeypatch, capsys):

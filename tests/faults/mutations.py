@@ -28,6 +28,9 @@ from uosam.errors import UosamError
 LIMIT = 20
 """Seconds after which an input counts as one that hangs."""
 
+MEMORY_LIMIT = 1000
+"""Megabytes beyond which a few hundred bytes count as taking too much."""
+
 NUMBERS = (b"0", b"-1", b"255", b"65536", b"2147483648", b"1099511627776", b"1e999", b"nan",
            b"99999999999999999999999999", b"null", b"true", b"[]", b"{}", b'""')  # fmt: skip
 
@@ -249,6 +252,23 @@ def attempt(kind: Kind, data: bytes, folder: Path) -> str:
     """Read one damaged input; returns what became of it, a traceback as text."""
     path = folder / f"input{kind.suffix}"
     path.write_bytes(data)
+    before = peak_mb(reset=True)
+    outcome = _outcome(kind, path)
+    return "memory" if peak_mb() - before > MEMORY_LIMIT else outcome
+
+
+def peak_mb(*, reset: bool = False) -> float:
+    """Return the most memory held so far, or since a reset, in megabytes; 0 off Linux."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return 0.0
+    if reset:
+        Path("/proc/self/clear_refs").write_text("5")
+    (line,) = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) / 1024
+
+
+def _outcome(kind: Kind, path: Path) -> str:
     try:
         with limited():
             kind.read(path)
@@ -289,7 +309,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     tally = run(given.inputs, given.seed)
-    columns = ("read", "refused", "more than a line", "traceback", "hang")
+    columns = ("read", "refused", "more than a line", "traceback", "hang", "memory")
     print("| input | " + " | ".join(columns) + " |")
     print("|---|" + "---:|" * len(columns))
     for name, counter in tally.outcomes.items():

@@ -330,3 +330,13 @@ def test_a_segmentor_of_transformers_labels_a_folder(images, tmp_path):
     np.testing.assert_array_equal(scores.argmax(0), labels)
     header = json.loads((tmp_path / "out/manifest.jsonl").read_text().splitlines()[0])
     assert header["weights"] == folder_digest(folder)
+
+
+def test_pictures_with_an_orientation_are_named(images, checkpoint, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (30, 20)).save(images / "turned.png", exif=exif)
+    done = run(images, tmp_path / "out", options(checkpoint))
+    (note,) = done.notes
+    assert note.startswith("picture has an EXIF orientation and was taken as it is stored")
+    assert done.notes[note] == ["turned"]

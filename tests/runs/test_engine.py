@@ -418,7 +418,9 @@ def test_full_disk_for_one_file(folders: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("os.replace", full)
     done = run(folders)
     assert list(done.failures) == ["n0/p2"]
-    assert done.failures["n0/p2"].endswith("out/n0/p2.png: No space left on device")
+    assert done.failures["n0/p2"].endswith(
+        "out/n0/p2.png: No space left on device; free space and run again"
+    )
     assert not list((folders / "out").rglob("*p2*"))
     monkeypatch.undo()
     assert run(folders).skipped == 5

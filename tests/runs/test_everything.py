@@ -16,6 +16,7 @@ from uosam.errors import ConfigError, InputError
 from uosam.io.codecs import read_labels
 from uosam.regions.records import read_ssa
 from uosam.runs.everything import EverythingTask, find_in_folder, load_everything
+from uosam.stages.segments import Segment
 from uosam.structures import Sample
 
 
@@ -59,6 +60,30 @@ def test_records_map_and_picture(photos: Path, tmp_path: Path, scene: Scene) -> 
     keys = json.loads((out / "a.json").read_text())["annotations"][0].keys()
     assert {"segmentation", "area", "bbox", "predicted_iou", "point_coords"} <= keys
     assert {"stability_score", "crop_box", "level"} <= keys
+
+
+def test_a_picture_of_more_than_255_masks_has_a_map(photos: Path, tmp_path: Path) -> None:
+    task = EverythingTask(folder=tmp_path / "out", config=load_everything(None, []))
+    image = np.zeros((20, 20, 3), np.uint8)
+    segments = [
+        Segment(
+            bits=np.packbits(np.arange(400) == index),
+            hw=(20, 20),
+            box=(index % 20, index // 20, index % 20, index // 20),
+            score=1.0,
+            stability=1.0,
+            level=0,
+            point=(0.0, 0.0),
+            crop=(0, 0, 20, 20),
+        )
+        for index in range(400)
+    ]
+    sample = Sample(name="a", image=photos / "a.png", coarse=None)
+    encoded = task.encode(sample, image, (segments, 0.0))
+    path = next(path for path in encoded.extras if path.suffix == ".png")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(encoded.extras[path])
+    assert np.unique(read_labels(path, "index16").labels).tolist() == list(range(1, 401))
 
 
 def test_a_run_goes_on_where_it_stopped_and_mixes_no_settings(photos: Path, tmp_path: Path) -> None:

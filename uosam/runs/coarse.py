@@ -154,8 +154,7 @@ def encode_coarse(
     codec = facts.codec
     if codec == "index8" and classes > 255:  # 255 would be read as "ignore"
         codec = "index16"
-    dtype = "uint16" if codec == "index16" else "uint8"
-    spec = LabelSpec(codec=codec, background=facts.background, ignore=None, dtype=dtype)
+    spec = LabelSpec(codec=codec, background=facts.background, ignore=None)
     return encode_labels(".png", labels, spec)
 
 

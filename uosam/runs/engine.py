@@ -99,7 +99,7 @@ def run_folder(
             push(task.out, [manifest.name, *(files or {})], gone=[partial.name])
         except OSError as error:
             # The results are safe on disk or recorded as failed.
-            tally.failures[manifest.name] = f"{explain(error)}; free space and run again"
+            tally.failures[manifest.name] = explain(error)
     run = tally.sum_up(time.perf_counter() - start)
     with suppress(OSError):
         name = f"summary{'' if shard is None else shard.suffix}.json"

@@ -70,6 +70,7 @@ class RefineTask(Task):
     }
     statuses: ClassVar[tuple[str, ...]] = ("refined", "kept")
     reasons: ClassVar[tuple[str, ...]] = ("expected", "rejected")
+    turns: ClassVar[bool] = True
     folder: Path
     config: Config
 

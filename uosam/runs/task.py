@@ -17,11 +17,17 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from uosam.errors import InputError, UosamError
+from uosam.io.exif import is_turned
 from uosam.io.stores.mounts import fetch, mounts, put, release, remove
 from uosam.runs.manifest import file_digest
 from uosam.runs.rows import Row
 from uosam.structures import Sample
 from uosam.text import explain
+
+_TURNED = (
+    "picture has an EXIF orientation and was taken as it is stored; if it lies on its side, store "
+    "it upright"
+)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -54,11 +60,14 @@ class Task(abc.ABC):
             order in which they are shown.
         statuses: those titles that are statuses of samples.
         reasons: those titles whose entries are numbers by reason; the others are numbers.
+        turns: whether the task sees to pictures with an EXIF orientation; of others it is said that
+            they are taken as they are stored.
     """
 
     titles: ClassVar[Mapping[str, str]]
     statuses: ClassVar[tuple[str, ...]]
     reasons: ClassVar[tuple[str, ...]] = ()
+    turns: ClassVar[bool] = False
 
     @property
     def workers(self) -> int:
@@ -156,9 +165,10 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Inputs:
-    """The files of one sample in memory, their digests, and how long reading them took."""
+    """The files of one sample in memory, their digests, notes, and how long reading them took."""
 
     read: Any
+    notes: tuple[str, ...]
     digests: Mapping[str, str]
     seconds: float
 
@@ -183,11 +193,17 @@ def read_one(task: Task, sample: Sample, done: Row | None) -> Inputs | Outcome:
         fetch(paths.values())
         before = {path: _state(path) for path in paths.values()}
         read = task.read(sample)
+        turned = not task.turns and "image" in paths and is_turned(paths["image"])
         digests = {key: file_digest(path) for key, path in paths.items()}
         for path, state in before.items():
             if _state(path) != state:
                 raise InputError(f"{path}: changed while it was read; run again once it is whole")
-        return Inputs(read=read, digests=digests, seconds=time.perf_counter() - start)
+        return Inputs(
+            read=read,
+            notes=(_TURNED,) if turned else (),
+            digests=digests,
+            seconds=time.perf_counter() - start,
+        )
     except Exception as error:  # also the unforeseen: thousands of others wait
         return failure(task, sample, done, error)
 
@@ -213,6 +229,7 @@ def write_one(
     try:
         start = time.perf_counter()
         encoded = task.encode(sample, computed.inputs.read, computed.result)
+        notes = [*encoded.notes, *computed.inputs.notes]
         for path, data in encoded.extras.items():
             put(path, data)
         output = task.output(sample)
@@ -224,7 +241,7 @@ def write_one(
             "output": output.relative_to(task.out).as_posix(),
             "status": encoded.status,
             **encoded.details,
-            **({"notes": list(encoded.notes)} if encoded.notes else {}),
+            **({"notes": notes} if notes else {}),
             **{key: digests.pop(key) for key in ("image_sha256", "mask_sha256") if key in digests},
             "output_sha256": hashlib.sha256(encoded.data).hexdigest(),
             **digests,

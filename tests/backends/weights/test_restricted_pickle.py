@@ -4,6 +4,7 @@ import argparse
 import collections
 import io
 import pickle
+import struct
 import sys
 import types
 import typing
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.faults.mutations import peak_mb
 from uosam.backends.weights.restricted_pickle import Inert, read_checkpoint
 from uosam.backends.weights.state_dict import entry, fill, take, tensors
 from uosam.errors import BackendError
@@ -373,3 +375,20 @@ def test_streams_of_another_version_or_cut_in_their_numbers(tmp_path):
 def test_modules_with_their_source_code_stand_in(tmp_path):
     path = rewrite_pickle(tmp_path / "a.pth", pickled({"m": Refers("module", "M", "f.py", "code")}))
     assert read_checkpoint(path) == {"m": "M"}
+
+
+HUGE = b"r" + struct.pack("<I", 1 << 30)
+"""Store under a number so large that an unpickler makes room of eight gigabytes."""
+
+
+def test_a_memory_that_a_file_could_not_fill_is_refused(tmp_path):
+    zipped = rewrite_pickle(tmp_path / "a.pth", b"\x80\x02]" + HUGE + b".")
+    stream = save({"a": torch.arange(3.0)}, tmp_path / "b.pth", zipped=False)
+    data = stream.read_bytes()
+    at = data.index(b"q\x00", 60)
+    stream.write_bytes(data[:at] + HUGE + data[at + 2 :])
+    for path in (zipped, stream):
+        before = peak_mb(reset=True)
+        with pytest.raises(BackendError, match="got a damaged or truncated file"):
+            read_checkpoint(path)
+        assert peak_mb() - before < 100

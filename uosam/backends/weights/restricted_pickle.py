@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import builtins
 import collections
+import io
 import mmap
 import pickle
 import re
@@ -23,6 +24,7 @@ import numpy as np
 import torch
 
 from uosam.backends.weights.archive import MAGIC, ArchiveError, read_archive
+from uosam.backends.weights.memo import check_memo
 from uosam.backends.weights.storages import (
     DTYPES,
     Storages,
@@ -118,7 +120,7 @@ def read_archived(data: memoryview) -> Any:
     if bytes(contents.get("byteorder", b"little")) != b"little":
         raise ArchiveError("an archive of a machine with another order of bytes")
     storages = from_archive(contents)
-    return _load(_Bytes(contents["data.pkl"]), storages)
+    return _load(io.BytesIO(contents["data.pkl"]), storages)
 
 
 def _read_stream(file: IO[bytes], size: int) -> Any:
@@ -136,25 +138,9 @@ def _read_stream(file: IO[bytes], size: int) -> Any:
     return content
 
 
-def _load(file: Any, storages: Storages) -> Any:
+def _load(file: IO[bytes], storages: Storages) -> Any:
+    check_memo(file)
     return _Unpickler(file, storages).load()
-
-
-class _Bytes:
-    """A view of bytes as a file, as far as an unpickler needs one."""
-
-    def __init__(self, view: memoryview) -> None:
-        self._view, self._at = view, 0
-
-    def read(self, size: int) -> bytes:
-        """Return up to ``size`` bytes."""
-        self._at += size
-        return bytes(self._view[self._at - size : self._at])
-
-    def readline(self) -> bytes:
-        """Return bytes up to the next line break."""
-        line = bytes(self._view[self._at : self._at + 1024]).partition(b"\n")[0] + b"\n"
-        return self.read(len(line))
 
 
 class Inert:

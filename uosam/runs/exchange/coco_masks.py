@@ -31,7 +31,7 @@ UNPACKED = ".coarse"
 RESULT = "instances.json"
 """The file that came in, with the refined masks."""
 
-_SPEC = LabelSpec(codec="index16", ignore=65535, dtype="uint16")
+_SPEC = LabelSpec(codec="index16", ignore=65535)
 
 
 def number_objects(picture: CocoPicture, where: str) -> tuple[LabelMap, list[int]]:

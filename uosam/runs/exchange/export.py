@@ -135,7 +135,7 @@ def import_folder(
     if largest < 255:
         suffix, spec = ".png", LabelSpec(codec="index8", ignore=255)
     elif largest < 65535:
-        suffix, spec = ".png", LabelSpec(codec="index16", ignore=65535, dtype="uint16")
+        suffix, spec = ".png", LabelSpec(codec="index16", ignore=65535)
     else:
         suffix, spec = ".npy", LabelSpec(codec="npy", ignore=-1, dtype="int32")
     count = 0

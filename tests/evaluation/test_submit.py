@@ -63,13 +63,14 @@ def test_every_fault_is_named_and_nothing_is_written(masks):
     write(masks / "pred" / "other" / "b.png", np.zeros((4, 5)))
     write(masks / "pred" / "n00000000" / "c.png", np.full((4, 5), 51), luss=True)
     write(masks / "pred" / "n00000001" / "a.png", np.full((6, 5), 7), luss=True)
-    method = Method(name="", data="d", scheme="S", networks="n", link="l", description="a\nb")
+    method = Method(name="", data="d", scheme="S", networks="n\udcff", link="l", description="a\nb")
     with pytest.raises(InputError) as caught:
         pack(masks, method=method, match={3: 1, 50: 1}, images=masks / "images", count=None)
     text = str(caught.value)
     for part in (
         "fault(s), nothing was written",
         "method.txt: name must be one line of text, got ''",
+        "method.txt: networks must be one line of text, got 'n\\udcff'",
         "method.txt: description must be one line",
         "[3, 50] all become 1",
         "expected 1682 masks, one for each test image of ImageNet-S-50, got 5",

@@ -337,3 +337,16 @@ def test_public_masks_read_as_luss(shared: Path) -> None:
 
 def test_every_codec_has_a_title() -> None:
     assert all(codec.title for codec in CODECS.values())
+
+
+def test_a_mask_of_few_bytes_and_many_pixels_is_refused_before_it_is_unpacked(tmp_path):
+    path = tmp_path / "a.png"
+    header = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 0, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(b"\0")), (b"IEND", b""))
+    data = b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks
+    )
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + data)
+    with pytest.raises(InputError, match="mask of 20000 x 20000 pixels is too large, at most 17"):
+        read_labels(path)

@@ -23,6 +23,7 @@ from uosam.io.outputs import check_outputs
 from uosam.io.pairs import find_pairs
 from uosam.io.walk import list_files
 from uosam.metrics.matching import check_match
+from uosam.text import one_line
 
 TEST_IMAGES = {"50": 1682, "300": 9088, "919": 27423}
 """Split, by its number of classes, to the number of its test images."""
@@ -138,7 +139,7 @@ def _method_faults(method: Method) -> list[str]:
     faults = []
     for entry in fields(method):
         value = getattr(method, entry.name)
-        if not value.strip() or "\n" in value:
+        if not value.strip() or one_line(value) != value:
             faults.append(f"method.txt: {entry.name} must be one line of text, got {value!r}")
     return faults
 

@@ -35,7 +35,9 @@ UNREADABLE = (
 MAX_PIXELS = 100_000_000
 """Pixels beyond which a picture is refused unless a setting says otherwise."""
 
-_MOST_PIXELS = 178_956_970  # beyond, Pillow refuses
+MOST_PIXELS = 178_956_970
+"""Pixels beyond which Pillow takes a picture for a bomb; no picture or mask may have more."""
+
 _DARK = 16
 """Values below which a picture is almost black, as 12 bits in a file of 16 become."""
 
@@ -68,8 +70,8 @@ class PictureOptions:
                 f"io.exif must be {', '.join(get_args(Exif)[:-1])} or {get_args(Exif)[-1]}, "
                 f"got {self.exif!r}"
             )
-        if not 1 <= self.max_pixels <= _MOST_PIXELS:
-            raise ConfigError(f"io.max_pixels must be 1 to {_MOST_PIXELS}, got {self.max_pixels}")
+        if not 1 <= self.max_pixels <= MOST_PIXELS:
+            raise ConfigError(f"io.max_pixels must be 1 to {MOST_PIXELS}, got {self.max_pixels}")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import struct
 import warnings
 import zipfile
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from uosam.errors import InputError
 from uosam.io.colours import read_colours
-from uosam.io.images import check_not_empty
+from uosam.io.images import MOST_PIXELS, check_not_empty
 from uosam.structures import LabelMap, LabelSpec
 
 MASK_SUFFIXES = (".png", ".npy", ".npz")
@@ -132,6 +133,12 @@ def _read_png(path: Path) -> Stored:
         raise InputError(
             f"{path}: a mask must be an 8-bit or 16-bit grey, palette or 8-bit RGB (LUSS) PNG, "
             f"got {bits}-bit {kind}; save it as one of these"
+        )
+    width, height = struct.unpack(">II", header[16:24])
+    if width * height > MOST_PIXELS:
+        raise InputError(
+            f"{path}: mask of {width} x {height} pixels is too large, at most {MOST_PIXELS} pixels "
+            "are read; cut it into tiles"
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)

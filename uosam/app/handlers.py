@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import gradio as gr
 import numpy as np
 
@@ -16,7 +17,7 @@ from uosam.app.desk import KINDS, AppOptions, Click, Desk, Sheet, levels_of
 from uosam.app.folders import refine_archives
 from uosam.errors import InputError, UosamError
 from uosam.io.codecs import encode_labels
-from uosam.report.overlay import LONGEST, draw_labels
+from uosam.report.overlay import LONGEST, draw_labels, preview
 from uosam.structures import Image
 from uosam.text import one_line
 
@@ -26,10 +27,9 @@ Answer = tuple[Any, ...]
 """The sheet, the message, and what further widgets show."""
 
 
-def preview(image: Image) -> Image:
-    """Return a picture of at most 2,000 pixels a side."""
-    step = -(-max(image.shape[:2]) // LONGEST)
-    return np.ascontiguousarray(image[::step, ::step])
+def shrinkage(sheet: Sheet) -> float:
+    """Return how many pixels of the picture lie side by side under one of its preview."""
+    return float(max(1.0, max(sheet.image.shape[:2]) / LONGEST))
 
 
 def shown(sheet: Sheet) -> Image:
@@ -37,13 +37,14 @@ def shown(sheet: Sheet) -> Image:
     labels = sheet.coarse.copy()
     if sheet.found is not None:
         labels[sheet.found] = labels.max(initial=0) + 1
-    drawn = draw_labels(sheet.image, labels)
-    reach = max(2, max(drawn.shape[:2]) // 160)
+    drawn, factor = draw_labels(preview(sheet.image), labels), shrinkage(sheet)
+    reach = max(3, max(drawn.shape[:2]) // 140)
     for click in sheet.clicks:
         ink = (60, 220, 90) if click.kind == KINDS[0] else (255, 60, 60)
-        y, x = round(click.y), round(click.x)
-        drawn[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1] = ink
-    return preview(drawn)
+        at = [round(((value + 0.5) / factor - 0.5) * 16) for value in (click.x, click.y)]
+        for radius, colour in ((reach + 1, (255, 255, 255)), (reach, ink)):
+            cv2.circle(drawn, at, radius * 16, colour, cv2.FILLED, cv2.LINE_AA, shift=4)
+    return drawn
 
 
 def guarded(outputs: int) -> Callable[[Callable[..., Answer]], Callable[..., Answer]]:
@@ -115,8 +116,8 @@ class Handlers:
     ) -> Answer:
         """Ask for the mask under the clicks."""
         sheet = needed(sheet)
-        step = -(-max(sheet.image.shape[:2]) // LONGEST)
-        click = Click(x=float(at[0] * step), y=float(at[1] * step), kind=kind)
+        x, y = ((value + 0.5) * shrinkage(sheet) - 0.5 for value in at)
+        click = Click(x=x, y=y, kind=kind)
         sheet = self.desk.click(sheet, click, model, level_of(level, model))
         pixels = 0 if sheet.found is None else int(sheet.found.sum())
         return sheet, f"{len(sheet.clicks)} clicks, a mask of {pixels} pixels", shown(sheet)
@@ -141,7 +142,7 @@ class Handlers:
         assert result is not None
         assert file is not None
         halves = tuple(
-            preview(draw_labels(sheet.image, labels, background=file.spec.background))
+            draw_labels(preview(sheet.image), labels, background=file.spec.background)
             for labels in (result.coarse, result.ids)
         )
         rows = [

@@ -42,11 +42,7 @@ def draw_columns(
     scale = min(1.0, LONGEST.get(len(maps), _MANY) / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     small = np.asarray(PIL.Image.fromarray(image).resize(size, PIL.Image.Resampling.LANCZOS))
-    y, x = (
-        np.minimum(((np.arange(n) + 0.5) / scale).astype(int), side - 1)
-        for n, side in ((size[1], height), (size[0], width))
-    )
-    parts = [small, *(draw_labels(small, labels[np.ix_(y, x)]) for labels in maps)]
+    parts = [small, *(draw_labels(small, labels) for labels in maps)]
     canvas = PIL.Image.new(
         "RGB", (len(parts) * (size[0] + _GAP) + _GAP, size[1] + _HEAD + _GAP), "white"
     )

@@ -12,7 +12,8 @@ import PIL.ImageDraw
 import PIL.ImageFont
 from numpy.typing import NDArray
 
-from uosam.structures import IGNORE, Floats, Image, LabelMap, LabelSpec, Refinement
+from uosam.report.soft import edge_distances
+from uosam.structures import IGNORE, Floats, Image, LabelMap, LabelSpec, Mask, Refinement
 
 GAP = 6
 """White pixels between the two halves."""
@@ -24,31 +25,36 @@ LONGEST = 2000
 def draw_labels(
     image: Image, labels: LabelMap, *, background: int | None = 0, alpha: float = 0.45
 ) -> Image:
-    """Lay a label map over a picture: a tint for each class and a crisp line around it.
+    """Lay a label map over a picture: a tint for each class and a smooth line around it.
 
     Args:
         image: (H, W, 3) RGB.
-        labels: (H, W) ids; IGNORE is shown as darkened picture.
+        labels: (h, w) ids, of the picture's size or another; IGNORE is shown as darkened picture.
         background: id that gets no tint and no line of its own, or None.
         alpha: strength of the tint, 0 to 1.
 
     Returns:
-        (H, W, 3) RGB.
+        (H, W, 3) RGB, drawn anti-aliased at the size of the picture.
     """
+    hw = (image.shape[0], image.shape[1])
+    thickness = max(1, round(min(hw) / 400))
+    plain = {IGNORE} if background is None else {IGNORE, background}
+    regions = list(edge_distances(labels, hw, plain, 2 * thickness + 0.5))
     drawn = image.astype(np.float32)
-    ids, index = np.unique(labels, return_inverse=True)
-    index = index.reshape(labels.shape)
-    table = np.stack([colour(int(i)) for i in ids]).astype(np.float32)
-    tinted = ~np.isin(labels, [IGNORE] if background is None else [IGNORE, background])
-    drawn[tinted] += alpha * (table[index][tinted] - drawn[tinted])
-    drawn[labels == IGNORE] *= 0.4
+    colours = {label: colour(label).astype(np.float32) for label, _, _ in regions}
+    for label, place, distance in regions:
+        cover = (distance + 0.5).clip(0, 1)[..., None]
+        drawn[place] += alpha * cover * (colours[label] - image[place])
     # A white line on the object's side and its colour inside that, so that it shows on any ground.
-    thickness = max(1, round(min(labels.shape) / 400))
-    edge = _inner_edge(index, thickness) & tinted
-    inner = _inner_edge(index, 2 * thickness) & tinted & ~edge
-    drawn[inner] = table[index][inner]
-    drawn[edge] = 255
-    return drawn.round().astype(np.uint8)
+    for label, place, distance in regions:
+        line = (distance + 0.5).clip(0, 1) * (thickness + 0.5 - distance).clip(0, 1)
+        inner = (distance - thickness + 0.5).clip(0, 1)
+        inner *= (2 * thickness + 0.5 - distance).clip(0, 1)
+        drawn[place] += inner[..., None] * (colours[label] - drawn[place])
+        drawn[place] += line[..., None] * (255 - drawn[place])
+    if (labels == IGNORE).any():
+        drawn[_resized(labels == IGNORE, hw)] *= 0.4
+    return drawn.round().clip(0, 255).astype(np.uint8)
 
 
 def colour(label: int) -> NDArray[np.uint8]:
@@ -79,16 +85,11 @@ def draw_before_after(
         (H + strip, 2 W + GAP, 3) RGB; small pictures are enlarged first, and those beyond
         ``LONGEST`` a side made smaller.
     """
-    if max(image.shape[:2]) > LONGEST:
-        image, before, after = _smaller(image, before, after)
+    image = preview(image)
     scale = max(1, round(320 / max(1, min(image.shape[:2]))))
     if max(image.shape[:2]) * scale > 2048:
         scale = 1
-    if scale > 1:
-        image, before, after = (
-            np.repeat(np.repeat(array, scale, axis=0), scale, axis=1)
-            for array in (image, before, after)
-        )
+    image = enlarge(image, scale)
     halves = [draw_labels(image, labels, background=background) for labels in (before, after)]
     gap = np.full((len(image), GAP, 3), 255, np.uint8)
     both = np.concatenate([halves[0], gap, halves[1]], axis=1)
@@ -99,16 +100,30 @@ def draw_before_after(
     return np.concatenate([both, key])
 
 
-def _smaller(image: Image, before: LabelMap, after: LabelMap) -> tuple[Image, LabelMap, LabelMap]:
-    """Return picture and maps with the long side at ``LONGEST``."""
-    scale = LONGEST / max(image.shape[:2])
+def preview(image: Image) -> Image:
+    """Return a picture of at most ``LONGEST`` pixels a side.
+
+    >>> preview(np.zeros((3000, 4000, 3), np.uint8)).shape
+    (1500, 2000, 3)
+    """
+    return enlarge(image, min(1.0, LONGEST / max(image.shape[:2])))
+
+
+def enlarge(image: Image, scale: float) -> Image:
+    """Return a picture with its sides times ``scale``, at least one pixel each."""
     size = [max(1, round(side * scale)) for side in (image.shape[1], image.shape[0])]
-    picture = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    maps = [
-        np.asarray(cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT), np.int32)
-        for labels in (before, after)
-    ]
-    return np.asarray(picture, np.uint8), maps[0], maps[1]
+    if (size[1], size[0]) == image.shape[:2]:
+        return image
+    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, size, interpolation=way), np.uint8)
+
+
+def _resized(mask: Mask, hw: tuple[int, int]) -> Mask:
+    if mask.shape == hw:
+        return mask
+    size = (hw[1], hw[0])
+    found = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST_EXACT)
+    return np.asarray(found, np.bool_)
 
 
 def encode_overlay(image: Image, before: LabelMap, result: Refinement, spec: LabelSpec) -> bytes:
@@ -135,14 +150,6 @@ def to_grey(confidence: Floats) -> NDArray[np.uint8]:
     [[0, 128, 255, 0]]
     """
     return np.nan_to_num(np.clip(confidence, 0, 1) * 255).round().astype(np.uint8)
-
-
-def _inner_edge(index: NDArray[np.intp], width: int) -> NDArray[np.bool_]:
-    """Mark pixels within ``width`` of a pixel of another class; the picture's border is none."""
-    kernel = np.ones((2 * width + 1, 2 * width + 1), np.uint8)
-    values = index.astype(np.float32)  # morphology knows floats, not integers
-    highest, lowest = cv2.dilate(values, kernel), cv2.erode(values, kernel)
-    return np.asarray(highest != lowest, np.bool_)
 
 
 def _draw_key(width: int, right: int, present: list[int], names: Mapping[int, str]) -> Image:

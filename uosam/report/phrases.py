@@ -5,17 +5,18 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFont
 
-from uosam.report.overlay import colour
+from uosam.report.overlay import colour, enlarge
+from uosam.report.soft import edge_distances
 from uosam.stages.prompts import distance_points
 from uosam.structures import Image, Mask
 
 _LINE = 24  # pixels a line of the list
+_EDGE = 2  # pixels a line is wide
 _BADGE = 9  # radius of a number's disc
 
 
@@ -31,18 +32,20 @@ def draw_phrases(image: Image, masks: Sequence[Mask], phrases: Sequence[str]) ->
         (H' + list, W', 3) RGB; small pictures are enlarged, H' is at least 320.
     """
     scale = max(1, round(320 / min(image.shape[:2])))
-    big = np.repeat(np.repeat(image, scale, axis=0), scale, axis=1).copy()
+    big = enlarge(image, scale).astype(np.float32)
     order = sorted(range(len(masks)), key=lambda index: -np.count_nonzero(masks[index]))
     places: list[tuple[int, int, int]] = []
     for index in order:
-        mask = np.repeat(np.repeat(masks[index], scale, axis=0), scale, axis=1)
         tint = colour(index + 1).astype(np.float32)
-        big[mask] = (0.7 * big[mask] + 0.3 * tint).astype(np.uint8)
-        edges, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(big, edges, -1, tint.tolist(), 2, cv2.LINE_AA)
-        x, y = distance_points(mask, 1, 0)[0][0]
+        region = masks[index].astype(np.int32)
+        for _, place, distance in edge_distances(region, big.shape[:2], {0}, _EDGE + 0.5):
+            inside = (distance + 0.5).clip(0, 1)
+            line = inside * (_EDGE + 0.5 - distance).clip(0, 1)
+            share = np.maximum(0.3 * inside, line)[..., None]
+            big[place] += share * (tint - big[place])
+        x, y = (np.array(distance_points(masks[index], 1, 0)[0][0]) + 0.5) * scale
         places.append((index, *_free(int(x), int(y), places, big.shape)))
-    canvas = PIL.Image.fromarray(big)
+    canvas = PIL.Image.fromarray(big.round().astype(np.uint8))
     pen = PIL.ImageDraw.Draw(canvas)
     font = PIL.ImageFont.load_default(size=12)
     for index, x, y in places:

@@ -75,11 +75,7 @@ def _draw_row(row: Panels) -> PIL.Image.Image:
     size = round(width * scale), round(height * scale)
     # Enlarged before drawing, so that outlines are as thin in a small picture as in a large one.
     image = np.asarray(PIL.Image.fromarray(row.image).resize(size, PIL.Image.Resampling.LANCZOS))
-    y, x = (np.floor((np.arange(n) + 0.5) / scale).astype(int) for n in (size[1], size[0]))
-    y, x = np.minimum(y, height - 1), np.minimum(x, width - 1)
-    parts = [image] + [
-        draw_labels(image, labels[np.ix_(y, x)], background=row.background) for labels in row.maps
-    ]
+    parts = [image] + [draw_labels(image, labels, background=row.background) for labels in row.maps]
     scores = [f"IoU {100 * i:.1f}   boundary IoU {100 * b:.1f}" for i, b in row.scores]
     scores = scores or ["", row.names]
     captions = ["", *scores, "dark: not scored" if (row.maps[-1] == IGNORE).any() else ""]

@@ -136,7 +136,7 @@ class Speaker:
 def test_words_are_those_of_the_models_that_are_given(
     files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import uosam.app.desk as module
+    import uosam.app.words as module
 
     asked = []
 
@@ -159,7 +159,11 @@ def test_words_are_those_of_the_models_that_are_given(
     words = desk.put_into_words(desk.refine(sheet, "graphcut", 0))
     assert [row[:2] for row in words] == [["1", "disc"], ["2", ""]]
     assert all(row[2].endswith("pixels") for row in words)
-    assert asked == [("imagenet", None)]
+    sheet = desk.refine(sheet, "graphcut", 0)
+    for said in ("cocostuff", " disc, dot ,", " "):
+        desk.put_into_words(sheet, said)
+    expected = ["imagenet", "cocostuff", ["disc", "dot"], "imagenet"]
+    assert asked == [(vocabulary, None) for vocabulary in expected]
 
 
 def test_depth_is_drawn(files: Path) -> None:

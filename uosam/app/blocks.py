@@ -10,6 +10,7 @@ import gradio as gr
 from uosam.app.desk import INKS, KINDS, AppOptions
 from uosam.app.handlers import DIAL, Handlers
 from uosam.config import examples_folder
+from uosam.datasets.vocabulary import BUILT_IN
 from uosam.io.stored import MASK_SUFFIXES
 
 COLUMNS = ["id", "decided", "why", "score", "agreement", "pixels"]
@@ -106,8 +107,16 @@ def build(options: AppOptions, work: Path) -> gr.Blocks:
                 words = gr.Dataframe(
                     headers=["id", "name", "phrase"], label="in words", interactive=False
                 )
+                vocabulary = gr.Dropdown(
+                    list(BUILT_IN),
+                    value="imagenet" if options.names == "imagenet" else "voc",
+                    allow_custom_value=True,
+                    visible=options.names is not None,
+                    label="names to choose from, or your own with commas between them",
+                )
                 say = gr.Button("Names and phrases")
-                say.click(do.on_words, [sheet], [sheet, message, words], api_visibility="private")
+                given, told = [sheet, vocabulary], [sheet, message, words]
+                say.click(do.on_words, given, told, api_visibility="private")
             with gr.Accordion("Depth of the picture", open=False):
                 depth = gr.File(label="depth (16-bit PNG, .npy, TIFF)", elem_id="depth")
                 seen = gr.Image(

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uosam.api.captions import caption
 from uosam.api.masks import to_labels
-from uosam.api.names import name
 from uosam.api.refiner import Refiner
+from uosam.app.words import say
 from uosam.backends.models import MODELS
 from uosam.errors import ConfigError, InputError
 from uosam.geometry.render import render
@@ -215,35 +214,30 @@ class Desk:
             result = refiner(sheet.image, sheet.file.stored, ignore=sheet.file.spec.ignore)
         return replace(sheet, result=result)
 
-    def put_into_words(self, sheet: Sheet) -> list[list[str]]:
-        """Return id, name and phrase of every class of the result, as far as models are given."""
+    def put_into_words(self, sheet: Sheet, vocabulary: str | None = None) -> list[list[str]]:
+        """Return id, name and phrase of every class of the result, as far as models are given.
+
+        Args:
+            sheet: with a result.
+            vocabulary: as for ``say``.
+
+        Raises:
+            InputError: there is no result yet.
+            ConfigError: the model does not know one of the names.
+        """
         result = sheet.result
         if result is None:
             raise InputError("there is no result yet; refine first")
-        words: dict[int, list[str]] = {
-            int(i): ["", ""] for i in np.unique(result.ids) if i not in (0, -1)
-        }
         options = self.options
         with self._lock:
-            if options.names is not None and words:
-                folder = None if options.names == "imagenet" else options.names
-                found = name(
-                    sheet.image,
-                    result.ids,
-                    "imagenet" if folder is None else "voc",
-                    checkpoint=folder,
-                    device=options.device,
-                    min_regions=1,
-                )
-                for label, one in found.items():
-                    words[label][0] = one.text
-            if options.captions is not None and words:
-                for said in caption(
-                    sheet.image, result.ids, checkpoint=options.captions, device=options.device
-                ):
-                    if said.label in words:
-                        words[said.label][1] = words[said.label][1] or said.caption.text
-        return [[str(label), *texts] for label, texts in words.items()]
+            return say(
+                sheet.image,
+                result.ids,
+                options.names,
+                options.captions,
+                vocabulary,
+                device=options.device,
+            )
 
     def view_depth(self, sheet: Sheet, path: str | Path) -> Image:
         """Draw a depth file of the picture: near is bright.

@@ -161,9 +161,9 @@ class Handlers:
         return sheet, repr(result), halves, rows, str(path)
 
     @guarded(1)
-    def on_words(self, sheet: Sheet | None) -> Answer:
+    def on_words(self, sheet: Sheet | None, vocabulary: str | None = None) -> Answer:
         """Put the result into words."""
-        return sheet, "", self.desk.put_into_words(needed(sheet))
+        return sheet, "", self.desk.put_into_words(needed(sheet), vocabulary)
 
     @guarded(1)
     def on_depth(self, sheet: Sheet | None, path: str | None) -> Answer:

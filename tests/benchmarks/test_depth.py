@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pytest
 
 from benchmarks.accuracy import Picture
-from benchmarks.depth_guide import ARMS, config_of, draw_masks, refine_all, table
+from benchmarks.depth_guide import ARMS, change, config_of, draw_masks, refine_all, summary, table
 from benchmarks.speed_depth import _frame
-from benchmarks.synthetic_depth import FARTHEST, NEAREST, synthetic_depth
+from benchmarks.synthetic_depth import FARTHEST, NEAREST, SIX, synthetic_depth, write_sets
 from tests.conftest import Scene
 from tests.fakes import FakeBackend
+from uosam.bench.plan import read_plan
+from uosam.errors import InputError
 from uosam.geometry.depth_map import decode
 from uosam.geometry.render import make_guide
+from uosam.io.depth import read_depth
 from uosam.structures import IGNORE
 
 
@@ -46,6 +52,38 @@ def test_arms_differ_in_where_proposals_come_from(scene: Scene) -> None:
     assert draw_masks(noise, found["guide"][:0]).shape == noise.shape
     means = {arm: {"iou": 0.5, "boundary_iou": 0.25} for arm in ARMS}
     assert table({"tiny/log": means}).splitlines()[-1].startswith("| tiny | log | 50.0 / 25.0 |")
+
+
+def test_changes_are_means_over_objects_with_bounds_over_pictures() -> None:
+    before, after = (
+        np.array([[0.5, 0.2], [0.7, 0.4]], np.float32),
+        np.array([[0.8, 0.1]], np.float32),
+    )
+    rows = [dict.fromkeys(ARMS, before), dict.fromkeys(ARMS, after)]
+    rows[0]["guide"] = before + np.float32(0.1)
+    assert summary(rows)["images"] == 2
+    assert summary(rows)["objects"] == 3
+    assert np.isclose(summary(rows)["guide"]["iou"], (0.6 + 0.8 + 0.8) / 3)
+    assert np.allclose(change(rows, "guide")["iou"], [0.2 / 3, 0.0, 0.1], atol=1e-6)
+    assert change(rows, "photo")["boundary_iou"] == [0.0, 0.0, 0.0]
+
+
+def test_sets_of_depth_are_those_of_the_plan(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UOSAM_SHARED", str(shared))
+    monkeypatch.setenv("UOSAM_DEPTH", str(tmp_path))
+    assert write_sets(tmp_path, 1) == 7
+    plan = read_plan("depth", limit=1)
+    assert [one.name for one in plan.sets] == ["examples", *SIX]
+    for one in plan.sets:
+        assert one.depth is not None
+        (path,) = one.depth.glob("*.png")
+        assert read_depth(path, "auto").kind == "metric"
+        assert list(one.images.glob(f"{path.stem}.*"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        write_sets(tmp_path / "file", 1)
 
 
 def test_the_frame_that_is_timed_has_holes() -> None:

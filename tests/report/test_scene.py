@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -59,6 +60,15 @@ def test_a_page_holds_all_that_it_shows(cloud: PointCloud) -> None:
     ids = np.frombuffer(unpack(data["modes"][1]["ids"]), "<u2")
     assert np.bincount(ids).tolist() == [10, 10, 20]
     assert data["start"] == "label"
+
+
+def test_groups_are_called_by_their_label(cloud: PointCloud) -> None:
+    groups = np.repeat([-1, 4, 5, 6, 7], [5, 5, 10, 12, 8]).astype(np.int32)
+    cloud = replace(cloud, group=groups)  # the first lies where nothing is labelled
+    modes = data_of(encode_page(cloud, "t", names={900: "cup"}))["modes"]
+    assert [mode["name"] for mode in modes] == ["photo", "label", "group"]
+    found = {entry["name"]: entry["points"] for entry in modes[2]["entries"]}
+    assert found == {"no group": 5, "4": 5, "3": 10, "cup, part 1": 12, "cup, part 2": 8}
 
 
 def test_the_eye_looks_at_the_cloud(cloud: PointCloud) -> None:

@@ -10,6 +10,7 @@ import base64
 import gzip
 import html
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,8 +117,39 @@ def _modes(cloud: PointCloud, names: Mapping[int, str]) -> list[dict[str, Any]]:
     if (cloud.label != IGNORE).any():
         modes.append({"name": "label", **_colouring(cloud.label, "not labelled", names)})
     if (cloud.group != IGNORE).any():
-        modes.append({"name": "group", **_colouring(cloud.group, "no group", {})})
+        groups = group_names(cloud, names)
+        modes.append({"name": "group", **_colouring(cloud.group, "no group", groups)})
     return modes
+
+
+def group_names(cloud: PointCloud, names: Mapping[int, str]) -> dict[int, str]:
+    """Call every group by the label that most of its points have, and number those of one label.
+
+    Args:
+        cloud: with labels and groups.
+        names: id to class name; a label without one is called by its id.
+
+    Returns:
+        Group to text; groups without any labelled point are left out.
+
+    >>> nothing = np.zeros((4, 3))
+    >>> cloud = PointCloud(coord=nothing, colour=nothing.astype(np.uint8),
+    ...                    label=np.array([7, 7, 7, -1]), group=np.array([0, 0, 1, 2]))
+    >>> group_names(cloud, {7: "chair"})
+    {0: 'chair, part 1', 1: 'chair, part 2'}
+    """
+    labels: dict[int, int] = {}
+    for group in np.unique(cloud.group[cloud.group != IGNORE]).tolist():
+        inside = cloud.label[(cloud.group == group) & (cloud.label != IGNORE)]
+        if len(inside):
+            labels[group] = int(np.bincount(inside).argmax())
+    counts, number = Counter(labels.values()), Counter[int]()
+    found = {}
+    for group, label in labels.items():
+        number[label] += 1
+        name = names.get(label, str(label))
+        found[group] = f"{name}, part {number[label]}" if counts[label] > 1 else name
+    return found
 
 
 def _colouring(ids: Ids, none: str, names: Mapping[int, str]) -> dict[str, Any]:

@@ -17,6 +17,8 @@ IMAGE_TEXT = {
 }
 """Name to ``module:function``, for ``lookup``."""
 
+_PICTURES = 8
+
 
 @dataclass(frozen=True, kw_only=True)
 class TextOptions:
@@ -28,7 +30,8 @@ class TextOptions:
         checkpoint: folder of the model, or for "imagenet" maybe a weights file.
         device: "auto" takes CUDA, then MPS, then the CPU; or any torch device name.
         precision: arithmetic of a model of transformers.
-        batch_size: pictures or texts embedded at a time by a model of transformers.
+        batch_size: crops or texts embedded at a time by a model of transformers.
+        pictures: whose crops share batches; 0 for one on a CPU and eight elsewhere.
     """
 
     name: str = "imagenet"
@@ -36,13 +39,16 @@ class TextOptions:
     device: str = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
     batch_size: int = 64
+    pictures: int = 0
 
     def __post_init__(self) -> None:
         """Check ranges.
 
         Raises:
-            ConfigError: a folder is asked for and none given, or ``batch_size`` is below 1.
+            ConfigError: a folder is asked for and none given, or a number is too small.
         """
+        if self.pictures < 0:
+            raise ConfigError(f"text.pictures must be at least 0, got {self.pictures}")
         if self.batch_size < 1:
             raise ConfigError(f"text.batch_size must be at least 1, got {self.batch_size}")
         if self.name == "folder" and self.checkpoint is None:
@@ -71,6 +77,19 @@ def load_image_text(options: TextOptions, synsets: Sequence[str]) -> ImageText:
         settings |= {"precision": options.precision, "batch_size": options.batch_size}
     model: ImageText = load(options.checkpoint, **settings)
     return model
+
+
+def pictures_at_a_time(options: TextOptions) -> int:
+    """Return how many pictures share batches of crops.
+
+    Raises:
+        BackendError: the device is not there.
+    """
+    if options.pictures or options.device == "cpu":
+        return options.pictures or 1
+    from uosam.backends.device import choose_device
+
+    return 1 if choose_device(options.device).type == "cpu" else _PICTURES
 
 
 def text_digest(options: TextOptions) -> str:

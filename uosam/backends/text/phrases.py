@@ -25,20 +25,29 @@ class NounPhrases:
 
     Attributes:
         captioner: of regions.
-        parse: spaCy's pipeline: from a text to a document with ``noun_chunks``.
+        parse: spaCy's pipeline: from a text to a document with ``noun_chunks``; None without it:
+            whole captions are found then, in which one may look for words that are known.
     """
 
     captioner: Captioner
-    parse: Any
+    parse: Any | None
+
+    @property
+    def whole_captions(self) -> bool:
+        """Whether captions are found, and no phrases of them."""
+        return self.parse is None
 
     def find(self, image: Image, masks: Masks) -> list[tuple[str, ...]]:
-        """Return the noun phrases of each of (M, H, W) masks, plain and each once.
+        """Return the noun phrases of each of (M, H, W) masks, plain and each once, or its caption.
 
         Raises:
             ConfigError: the pipeline finds no noun phrases.
         """
-        found = []
+        found: list[tuple[str, ...]] = []
         for caption in self.captioner.caption(image, masks):
+            if self.parse is None:
+                found.append((caption.text,))
+                continue
             try:
                 chunks = [plain(chunk.text) for chunk in self.parse(caption.text).noun_chunks]
             except ValueError as error:  # E029: a pipeline without a parser
@@ -61,7 +70,7 @@ def plain(phrase: str) -> str:
 
 
 def load(folder: str, *, pipeline: str = PIPELINE, device: str = "auto") -> NounPhrases:
-    """Load a captioner of crops, and spaCy's pipeline.
+    """Load a captioner of crops, and spaCy's pipeline if spaCy is installed.
 
     Args:
         folder: image-to-text model as ``save_pretrained`` writes it.
@@ -69,17 +78,14 @@ def load(folder: str, *, pipeline: str = PIPELINE, device: str = "auto") -> Noun
         device: "auto" or a torch device.
 
     Raises:
-        ConfigError: spaCy or its pipeline is not installed.
+        ConfigError: spaCy is installed and its pipeline is not.
         BackendError: the folder is missing, wrong or damaged.
     """
+    parse: Any | None = None
     try:
-        spacy = importlib.import_module("spacy")
-        parse = spacy.load(pipeline)
-    except ImportError as error:
-        raise ConfigError(
-            "noun phrases of captions need spaCy, which is not installed; get it with pip install "
-            f"'uosam[captions]' and python -m spacy download {PIPELINE}"
-        ) from error
+        parse = importlib.import_module("spacy").load(pipeline)
+    except ImportError:
+        pass
     except OSError as error:  # E050
         raise ConfigError(
             f"noun phrases need spaCy's pipeline {pipeline}, which is not installed; get it with "

@@ -18,7 +18,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 import uosam
-from uosam.backends.text.models import load_image_text, text_digest
+from uosam.backends.text.models import load_image_text, pictures_at_a_time, text_digest
+from uosam.backends.text.sharing import look_together
 from uosam.datasets.class_names import synset_names
 from uosam.errors import InputError
 from uosam.io.images import check_same_size, read_image
@@ -82,6 +83,11 @@ class NameTask(Task):
         return self.options.workers
 
     @property
+    def batch(self) -> int:
+        """Pictures whose crops share batches."""
+        return pictures_at_a_time(self.options.text)
+
+    @property
     def overwrite(self) -> bool:
         """Whether results of other settings are replaced."""
         return self.options.overwrite
@@ -141,6 +147,10 @@ class NameTask(Task):
         if read.regions:
             embeddings = embed_regions(model, read.image, read.regions, view)
         return Embedded(embeddings=embeddings, seconds=time.perf_counter() - start)
+
+    def together(self, model: ImageText, works: Sequence[Callable[[Any], Any]]) -> list[Any]:
+        """Embed the regions of several pictures, crops of all of them in shared batches."""
+        return look_together(works, model) if len(works) > 1 else super().together(model, works)
 
     def encode(self, sample: Sample, read: Seen, result: Embedded) -> Encoded:
         """Encode embeddings and regions."""

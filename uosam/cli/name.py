@@ -74,7 +74,8 @@ def command(
         str | None,
         typer.Option(
             metavar="FOLDER",
-            help="Image-to-text model whose phrases for the regions join the names; needs spaCy.",
+            help="Image-to-text model whose phrases for the regions join the names; without "
+            "spaCy, names are those that its captions contain.",
         ),
     ] = None,
     output: Annotated[

@@ -54,15 +54,23 @@ def test_phrases_are_plain_and_each_once() -> None:
 
 
 def test_what_is_missing_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(sys.modules, "spacy", None)
-    with pytest.raises(ConfigError, match=r"need spaCy, which is not installed.*uosam\[captions\]"):
-        phrases.load(str(tmp_path))
     monkeypatch.setitem(sys.modules, "spacy", spacy(OSError("[E050] Can't find model")))
     with pytest.raises(ConfigError, match="python -m spacy download en_core_web_sm"):
         phrases.load(str(tmp_path))
     blank = phrases.NounPhrases(captioner=Says(), parse=spacy(parser=False).load("en_core_web_sm"))
     with pytest.raises(ConfigError, match="a pipeline with a parser, got"):
         blank.find(np.zeros((4, 4, 3), np.uint8), np.ones((1, 4, 4), bool))
+
+
+def test_without_spacy_captions_are_found_whole(
+    monkeypatch: pytest.MonkeyPatch, shared: Path
+) -> None:
+    finder = phrases.NounPhrases(captioner=Says(), parse=None)
+    assert finder.whole_captions
+    found = finder.find(np.zeros((4, 4, 3), np.uint8), np.ones((1, 4, 4), bool))
+    assert found == [("A red car by the tree and a red car",)]
+    monkeypatch.setitem(sys.modules, "spacy", None)
+    assert phrases.load(str(shared / "golden/ssa/models/blip"), device="cpu").whole_captions
 
 
 def test_a_folder_of_blip_is_the_captioner(monkeypatch: pytest.MonkeyPatch, shared: Path) -> None:

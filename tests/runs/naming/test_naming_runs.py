@@ -29,7 +29,7 @@ from uosam.regions.records import describe, encode_rle, read_ssa, write_ssa
 from uosam.runs.naming.looking import read_embedded
 from uosam.runs.naming.parts import NameOptions, mask_size, pair_records, read_records
 from uosam.runs.naming.vote import Named, name_folder, tell
-from uosam.runs.naming.words import add_phrases
+from uosam.runs.naming.words import learn_words
 
 REPO = Path(__file__).resolve().parents[3]
 FAKE = "tests.text_fakes:load"
@@ -258,6 +258,8 @@ def test_a_segmenter_decides_between_the_best_names(folder: Path, whole: bool) -
 class Sayings:
     """Finds "lawn" in green regions, and something of its own in every region."""
 
+    whole_captions = False
+
     def __init__(self) -> None:
         self.calls = 0
 
@@ -284,7 +286,57 @@ def test_what_many_captions_say_joins_the_names(folder: Path) -> None:
     model = Colours()
     model.exclusive = True
     with pytest.raises(ConfigError, match="an ImageNet model does not know"):
-        add_phrases(words, Sayings(), named.regions, pairs(folder).samples, model)
+        learn_words(words, Sayings(), named.regions, pairs(folder).samples, model)
+
+
+class Captions:
+    """Says of green regions what a person might, and of others nothing that is known."""
+
+    whole_captions = True
+
+    def find(self, image: np.ndarray, masks: np.ndarray) -> list[tuple[str, ...]]:
+        greens = [image[mask].mean(axis=0).argmax() == 1 for mask in masks]
+        return [("A LAWN  mower, seaside.",) if green else ("nothing",) for green in greens]
+
+
+def test_without_noun_phrases_captions_choose_among_the_names(folder: Path) -> None:
+    entries = (Entry(name="sea"), Entry(name="grass", synonyms=("lawn Mower",)))
+    options = NameOptions(text=TextOptions(name=FAKE))
+    words, plain = Vocabulary(entries=entries), NamingOptions()
+    named = name_folder(pairs(folder), folder / "out", words, options, plain, phrases=Captions)
+    assert named.words.names == ("grass",)
+    assert "they contain 1 of 2 often enough" in named.notes[0]
+    other = Vocabulary(entries=(Entry(name="sea"), Entry(name="mow")))
+    named = name_folder(pairs(folder), folder / "out", other, options, plain, phrases=Captions)
+    assert named.words.names == ("sea", "mow")
+    assert "contain none of the 2 there are often enough: all stay" in named.notes[0]
+
+
+def test_crops_of_several_pictures_share_batches(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UOSAM_FAKE_LOG", str(folder / "log"))
+    alone = name(folder, "alone", view="both")
+    looks = (folder / "log").read_text().count("look")
+    (folder / "log").unlink()
+    options = TextOptions(name=FAKE, pictures=4)
+    shared = name(folder, "shared", view="both", text=options)
+    # Six pictures and two views: twelve looks, or two of each view.
+    assert (looks, (folder / "log").read_text().count("look")) == (12, 4)
+    for number in range(6):
+        one, two = (
+            read_embedded(folder / out / f"regions/a/{number}.npz")[0]
+            for out in ("alone", "shared")
+        )
+        assert np.array_equal(one, two)
+    assert shared.clusters == alone.clusters
+
+
+def test_one_bad_picture_among_several_stops_nothing(folder: Path) -> None:
+    (folder / "images/a/2.png").write_bytes(b"broken")
+    named = name(folder, text=TextOptions(name=FAKE, pictures=4))
+    assert list(named.run.failures) == ["a/2"]
+    assert named.clusters[4].regions == 5
 
 
 def test_one_bad_picture_stops_nothing(folder: Path) -> None:
@@ -323,7 +375,11 @@ def test_settings_out_of_range(setting: dict[str, object], told: str) -> None:
 
 @pytest.mark.parametrize(
     ("setting", "told"),
-    [({"batch_size": 0}, "batch_size must be"), ({"name": "folder"}, "needs its folder, got none")],
+    [
+        ({"batch_size": 0}, "batch_size must be"),
+        ({"pictures": -1}, "pictures must be"),
+        ({"name": "folder"}, "needs its folder, got none"),
+    ],
 )
 def test_models_out_of_range(setting: dict[str, object], told: str) -> None:
     with pytest.raises(ConfigError, match=told):

@@ -35,7 +35,7 @@ from uosam.runs.naming.regions import (
     write_file,
     write_regions,
 )
-from uosam.runs.naming.words import Phrases, add_phrases
+from uosam.runs.naming.words import Phrases, learn_words
 from uosam.runs.spread.launch import HERE, Spread
 from uosam.runs.summary import Run
 from uosam.runs.task import Outcome
@@ -136,7 +136,7 @@ def name_folder(
         naming: when a name counts.
         style: of the files about regions.
         decider: loads a text segmenter that decides between the best names of each region.
-        phrases: loads what finds further words in captions of the regions.
+        phrases: loads what lets captions of the regions add to the names or choose among them.
         inputs: folders that must not be written into.
         spread: where pictures are looked at; names are voted on here, so all of them.
         on_outcome: called with each outcome, in the order of the samples.
@@ -150,9 +150,10 @@ def name_folder(
     run = embed_folder(pairs, out, options, inputs=inputs, spread=spread, on_outcome=on_outcome)
     model = load_image_text(options.text, tuple(synset_names()))
     task = NameTask(folder=out, options=options)
+    heard: tuple[str, ...] = ()
     if phrases is not None:
         seen = [looked for found in _stored(task, pairs.samples) for looked in found[1]]
-        vocabulary = add_phrases(vocabulary, phrases(), seen, pairs.samples, model)
+        vocabulary, heard = learn_words(vocabulary, phrases(), seen, pairs.samples, model)
     words = ask_for(vocabulary, model)
     regions, similar = _compare(task, pairs.samples, words, model)
     if options.by == "clusters" and options.per_id:
@@ -169,7 +170,7 @@ def name_folder(
         )
     labels = np.array([region.label for region in regions])
     found = probabilities(similar, labels, scale=model.scale, debias=naming.debias)
-    notes = [f"{name}: the model has no word for it" for name in words.lacking]
+    notes = [*heard, *(f"{name}: the model has no word for it" for name in words.lacking)]
     if options.by != "clusters":
         own = name_regions(found, words.names, naming)
         if decider is not None:

@@ -43,6 +43,19 @@ def command(
     match: Annotated[
         Path | None, typer.Option(metavar="FILE", help="match.json to use; none is searched.")
     ] = None,
+    named: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="names.csv of uosam name: are the names of PRED's ids right?"
+        ),
+    ] = None,
+    target_names: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|NAME",
+            help="With --named: names of the ground truth's ids; by the protocol if left out.",
+        ),
+    ] = None,
     threshold: Annotated[
         float | None,
         typer.Option(help="Background below this score, of the .npy beside each prediction."),
@@ -176,6 +189,7 @@ def command(
         trimap=_widths(trimap),
         boundary_f=boundary_f,
         match=read_match(match) if match else None,
+        named=_named(named, target_names, protocol),
         resamples=resamples,
         workers=workers,
         colours=colours,
@@ -206,6 +220,17 @@ def _sides(paths: list[Path], gt: Path | None) -> tuple[list[Path], Path]:
             "give the ground truth as --gt FOLDER"
         )
     return paths[:1], paths[1]
+
+
+def _named(table: Path | None, target: str | None, protocol: str) -> dict[int, int] | None:
+    """Return the class of the name of each id, or None without a table."""
+    if table is None and target is not None:
+        raise ConfigError("--target-names is for --named FILE; give both")
+    if table is None:
+        return None
+    from uosam.runs.naming.apply import read_classes
+
+    return read_classes(table, target, protocol)
 
 
 _MOST_STEPS = 1000

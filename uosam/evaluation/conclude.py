@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,11 @@ from uosam.evaluation.types import (
     MethodResult,
 )
 from uosam.metrics.bootstrap import MIN_IMAGES, bootstrap, paired_bootstrap
-from uosam.metrics.clusters import Match
+from uosam.metrics.clusters import Match, NameScores, score_names
 from uosam.metrics.counts import PairTable
 from uosam.metrics.protocols import Protocol
 from uosam.metrics.summary import class_labels, summarise
+from uosam.structures import IGNORE
 
 
 def conclude(
@@ -90,8 +92,33 @@ def judge(
         if key in best.scores and options.resamples
     }
     return MethodResult(
-        name=name, path=path, summary=best, intervals=intervals, threshold=chosen, sweep=sweep
+        name=name,
+        path=path,
+        summary=best,
+        intervals=intervals,
+        threshold=chosen,
+        sweep=sweep,
+        names=_judge_names(tables[chosen], protocol, options),
     )
+
+
+def _judge_names(
+    table: PairTable, protocol: Protocol, options: EvaluateOptions
+) -> NameScores | None:
+    """Score the names of clusters, if there are any, and the maps that they give."""
+    if options.named is None:
+        return None
+    background = protocol.background
+    nothing = IGNORE if background is None else background
+    classes = {} if background is None else {background: background}
+    classes |= options.named
+    ids = np.unique(table.pred)
+    new = np.array([classes.get(i, nothing) if i >= 0 else IGNORE for i in ids.tolist()], np.int32)
+    named = replace(table, pred=new[np.searchsorted(ids, table.pred)])
+    plain = replace(protocol, matching="none")
+    summary = summarise(named, plain, labels=class_labels(plain, [named]))
+    found = score_names(table, options.named, background)
+    return replace(found, miou=summary.scores["mIoU"].value())
 
 
 def _given_match(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from uosam.errors import InputError
+from uosam.errors import ConfigError, InputError
 from uosam.evaluation.conclude import conclude, judge
 from uosam.evaluation.files import Counted, Counting, Matched, count_job, score_contours
 from uosam.evaluation.pairs import Job, find_jobs
@@ -48,9 +48,14 @@ def evaluate(
 
     Raises:
         InputError: any file is missing, extra or unusable; the message has a line for each.
-        ConfigError: an option is out of range.
+        ConfigError: an option is out of range, or several methods share one table of names.
     """
     protocol = options.resolve()
+    if options.named is not None and len(preds) > 1:
+        raise ConfigError(
+            f"names belong to the clusters of one folder, got {len(preds)} folders; score one at a "
+            "time"
+        )
     faults = [] if options.match is None else _match_faults(options.match, protocol)
     jobs, missing = find_jobs(preds, target, protocol.stored)
     faults += missing

@@ -150,6 +150,7 @@ def _method_json(method: MethodResult, classes: pd.DataFrame) -> dict[str, Any]:
         "sweep": [{"threshold": t, "mIoU": 100 * value} for t, value in method.sweep.items()],
         "match": {str(pred): target for pred, target in sorted(match.classes.items())},
         "ambiguous": list(match.ambiguous),
+        **({"names": asdict(method.names)} if method.names else {}),
         "objects": len(method.summary.objects.label),
         "classes": rows.to_dict("records"),
     }

@@ -38,6 +38,13 @@ def score_table(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
     if any(method.threshold is not None for method in evaluation.methods):
         cuts = [f"{method.threshold:g}" for method in evaluation.methods]
         rows.append(["threshold", *cuts])
+    names = [method.names for method in evaluation.methods if method.names is not None]
+    if names:
+        rows += [
+            ["mIoU by names", *(f"{100 * one.miou:.2f}" for one in names)],
+            ["ids named right", *(f"{one.right} of {one.ids}" for one in names)],
+            ["pixels named right", *(f"{100 * one.pixels:.2f}" for one in names)],
+        ]
     return ["score", *(method.name for method in evaluation.methods)], rows
 
 

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 from uosam.errors import ConfigError, unknown
 from uosam.evaluation.pairs import Job
 from uosam.metrics.bootstrap import Interval
+from uosam.metrics.clusters import NameScores
 from uosam.metrics.geometry import Geometry
 from uosam.metrics.luss import SizeRule
 from uosam.metrics.matching import Solver
@@ -56,6 +57,7 @@ class EvaluateOptions:
         trimap: half-widths of trimap bands in pixels.
         boundary_f: tolerance of the DAVIS boundary F, or None; it reads all files once more.
         match: predicted id to class id, given instead of found.
+        named: predicted id to the class of its name, to tell how many names are right.
         resamples: draws of the bootstrap; 0 leaves intervals out.
         level: part of the draws that an interval covers.
         workers: processes.
@@ -74,6 +76,7 @@ class EvaluateOptions:
     trimap: tuple[int, ...] = ()
     boundary_f: float | None = None
     match: Mapping[int, int] | None = None
+    named: Mapping[int, int] | None = None
     resamples: int = 1000
     level: float = 0.95
     workers: int = 1
@@ -144,6 +147,7 @@ class MethodResult:
         intervals: of the headline scores, in [0, 1].
         threshold: the cut that was chosen, or None.
         sweep: mIoU at each threshold, in [0, 1].
+        names: how often the names of its clusters are right, or None without names.
     """
 
     name: str
@@ -152,6 +156,7 @@ class MethodResult:
     intervals: Mapping[str, Interval]
     threshold: float | None
     sweep: Mapping[float, float]
+    names: NameScores | None = None
 
     @property
     def values(self) -> dict[str, float]:

@@ -184,6 +184,31 @@ def make_plan(
     return plan_names(names, order, background=background)
 
 
+_TARGETS = ("voc", "cocostuff", "cityscapes")
+
+
+def read_classes(table: Path, target: str | None, protocol: str) -> dict[int, int]:
+    """Return the class of a ground truth that the name of each id stands for.
+
+    Args:
+        table: ``names.csv``, maybe edited.
+        target: vocabulary of the ground truth; None for that of the protocol.
+        protocol: of the evaluation.
+
+    Raises:
+        InputError: the table or the vocabulary cannot be read.
+        ConfigError: the protocol tells no names, or no name is a class of the ground truth.
+    """
+    family = protocol.replace("-", "")
+    target = target or next((name for name in _TARGETS if family.startswith(name)), None)
+    if target is None:
+        raise ConfigError(
+            f"--named needs the names of the ground truth's ids, which protocol {protocol} does "
+            f"not tell; give --target-names {', '.join(_TARGETS)} or a file"
+        )
+    return dict(make_plan(table, target, LabelOptions(), ()).ids)
+
+
 def _read(path: Path) -> bytes:
     """Read a file.
 

@@ -264,6 +264,15 @@ def test_command(data, monkeypatch):
     assert "nothing was scored, since 1 failed" in result.output
 
 
+def test_the_dial_sets_the_levels_of_the_segmenter(data):
+    arguments = ["run", str(data / "images"), str(data / "out"), "--model", "kmeans"]
+    arguments += ["-s", "coarse.classes=3", "--segmenter", "graphcut", "--level", "2"]
+    result = CliRunner().invoke(build_app(), arguments)
+    assert result.exit_code == 0, result.output
+    stored = yaml.safe_load((data / "out/run.yaml").read_text())
+    assert stored["local_region"]["levels"] == stored["global_region"]["levels"] == [2]
+
+
 def test_stopping_says_how_to_go_on(data, monkeypatch):
     def stop(*args, **kwargs):
         raise KeyboardInterrupt

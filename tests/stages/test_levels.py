@@ -17,10 +17,11 @@ from uosam.stages.global_region import (
     propose,
     refine_global,
 )
-from uosam.stages.levels import ask_levels, granularity_level
+from uosam.stages.levels import ask_levels, consent, granularity_level, may_be_part
 from uosam.stages.local_region import LocalRegionOptions
 from uosam.stages.prompts import PromptOptions, make_prompts
 from uosam.stages.proposals import grid_points, point_prompts
+from uosam.stages.redraw import choose
 from uosam.structures import IGNORE, Embedding, Prompts, Proposals
 
 
@@ -141,3 +142,79 @@ def test_pure_is_one_label_of_what_is_known() -> None:
 def test_the_coarsest_needs_a_choice() -> None:
     with pytest.raises(ConfigError, match=r"coarsest needs levels to choose from, got \[3\]"):
         GlobalRegionOptions(coarsest=True, levels=(3,))
+
+
+def test_levels_of_a_click_agree_or_do_not() -> None:
+    whole, half = np.ones((4, 4), bool), np.ones((4, 4), bool)
+    half[:, 2:] = False
+    assert consent([1, 2, 3], [whole, whole, whole]) == 1
+    assert np.isclose(consent([1, 2, 3], [whole, half, half]), (0.5 + 0.5 + 1) / 3)
+    assert consent([3, 4], [whole, half]) == 1  # parts are smaller by intent
+    assert consent([], []) == 1
+
+
+def test_parts_are_for_regions_that_may_be_parts() -> None:
+    whole, corner = np.ones((4, 4), bool), np.zeros((4, 4), bool)
+    corner[:2, :2] = True
+    assert may_be_part([3, 4], [whole, corner], corner)
+    assert not may_be_part([3, 4], [whole, corner], whole)
+    assert may_be_part([1, 4], [whole, corner], whole)  # nothing to compare with
+
+
+def nested_answers(scene: Scene) -> tuple[Nested, Embedding, Prompts]:
+    backend = Nested()
+    embedding = backend.embed(scene.image)
+    prompts = next(point_prompts(np.array([[10.0, 10.0]], np.float32), (1, 2, 3)))
+    return backend, embedding, prompts
+
+
+def test_of_levels_with_parts_a_large_region_gets_none(scene: Scene) -> None:
+    backend, embedding, prompts = nested_answers(scene)
+    found = backend.decode(embedding, prompts)
+    asked = found.masks[2:3]  # the pixel, level 3
+    shifted = replace(found, level=found.level + 2)  # whole 3, half 4, pixel 5
+    assert choose(shifted, asked, None, "agreement")[0].mask.sum() == 1
+    large = found.masks[:1].copy()
+    large[0, :, :30] = False  # two thirds of the whole: more like it than like its half
+    assert choose(shifted, large, None, "agreement")[0].mask.all()
+    left = found.masks[1:2]
+    assert choose(found, left, None, "agreement")[0].mask.sum() == left.sum()
+    assert choose(shifted, left, None, "agreement")[0].mask.all()  # half is not less than half
+
+
+def test_an_ambiguous_click_keeps_the_coarse_shape(scene: Scene) -> None:
+    from uosam.pipeline import RefineOptions
+
+    def run(least: float) -> tuple[set[str], float]:
+        local = LocalRegionOptions(
+            levels=(1, 2, 3), choose="agreement", cascade=1, min_score=0, min_consent=least
+        )
+        prompts = PromptOptions(boxes=False, mask=False)
+        options = RefineOptions(local_region=local, prompts=prompts)
+        result = refine(scene.image, scene.coarse, Wavering(), options)
+        objects = result.confidence[result.labels > 0]
+        return {verdict.reason for verdict in result.verdicts}, float(objects.max())
+
+    reasons, sure = run(0.0)
+    assert "accepted" in reasons
+    assert "consent" not in reasons
+    assert sure < 0.8  # though the masks are sure of themselves
+    reasons, _ = run(0.9)
+    assert "consent" in reasons
+    assert "accepted" not in reasons
+
+
+class Wavering(GraphCut):
+    """Answers level 1 with all of the picture and the others with its own masks."""
+
+    def decode(self, embedding: Embedding, prompts: Prompts, **limits: object) -> Proposals:
+        found = super().decode(embedding, prompts, **limits)  # type: ignore[arg-type]
+        masks, logits = found.masks.copy(), found.logits.copy()
+        masks[found.level == 1] = True
+        logits[found.level == 1] = 9
+        return replace(found, masks=masks, logits=logits)
+
+
+def test_consent_needs_levels_to_compare() -> None:
+    with pytest.raises(ConfigError, match=r"min_consent needs two of the levels 1 to 3"):
+        LocalRegionOptions(min_consent=0.5, levels=(3, 4))

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from uosam.cli.dial import Granularity, Level, level_settings
 from uosam.cli.stopping import resumable
 
 
@@ -48,6 +49,8 @@ def command(
             help=_short("labels.background=ID", "Id that is no object; the model's if left out.")
         ),
     ] = None,
+    level: Level = None,
+    granularity: Granularity = None,
     soft: Annotated[
         bool,
         typer.Option("--soft", help=_short("coarse.soft=true", "Refine from class scores.")),
@@ -96,6 +99,7 @@ def command(
         "labels.background": background,
     }
     given = [f"{key}={value}" for key, value in flags.items() if value is not None]
+    given += level_settings(level, granularity, config, [*given, *(settings or [])])
     options = load_run(config, [*given, *(settings or [])])
     # As "python -m" does: a method or model of one's own may lie where one works.
     sys.path.append(str(Path.cwd()))

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 
 from uosam.errors import ConfigError
-from uosam.structures import LEVELS, Prompts
+from uosam.labels import iou
+from uosam.structures import LEVELS, Mask, Prompts
+
+OBJECTS = 3
+"""Up to this level a mask is an object or several; what comes after are parts."""
 
 
 def check_levels(levels: tuple[int, ...], where: str) -> None:
@@ -53,3 +59,42 @@ def granularity_level(granularity: float, count: int) -> int:
             f"granularity must be above 0 and at most 1 (the whole), got {granularity}"
         )
     return 1 + round((1 - granularity) * (count - 1))
+
+
+def consent(levels: Sequence[int], masks: Sequence[Mask]) -> float:
+    """Return how far the levels of one click agree on what is meant: their mean pairwise IoU.
+
+    Parts (levels above ``OBJECTS``) have no say, since they are smaller by intent.
+
+    Args:
+        levels: of the masks.
+        masks: (h, w) each, at any one resolution.
+
+    Returns:
+        in [0, 1]; 1 where fewer than two have a say.
+
+    >>> whole, part = np.ones((2, 2), bool), np.eye(2, dtype=bool)
+    >>> consent([1, 2, 6], [whole, part, part]), consent([1, 5], [whole, part])
+    (0.5, 1.0)
+    """
+    heard = [mask for level, mask in zip(levels, masks, strict=True) if level <= OBJECTS]
+    pairs = [iou(one, other) for one, other in combinations(heard, 2)]
+    return float(np.mean(pairs)) if pairs else 1.0
+
+
+def may_be_part(levels: Sequence[int], masks: Sequence[Mask], region: Mask) -> bool:
+    """Tell whether a region is so small beside the object under its click that it is a part of it.
+
+    Args:
+        levels: of the masks.
+        masks: (H, W) each.
+        region: (H, W) that was asked about.
+
+    Returns:
+        whether the region is smaller than half of the mask of level ``OBJECTS``; True where there
+        is none to compare with.
+    """
+    for level, mask in zip(levels, masks, strict=True):
+        if level == OBJECTS:
+            return bool(2 * np.count_nonzero(region) < np.count_nonzero(mask))
+    return True

@@ -15,7 +15,7 @@ import numpy as np
 from uosam.errors import ConfigError
 from uosam.labels import check_label_map, from_logits
 from uosam.stages.judging.judge import judge_of
-from uosam.stages.levels import ask_levels, check_levels
+from uosam.stages.levels import OBJECTS, ask_levels, check_levels
 from uosam.stages.merge import merge
 from uosam.stages.redraw import Rule
 from uosam.stages.verdict import redraw_by_judge, redraw_by_rule
@@ -52,7 +52,10 @@ class LocalRegionOptions:
         min_region: smallest part and smallest hole of a redraw, as a share of it, in [0, 1]; what
             is smaller is removed or filled.
         levels: levels of granularity that the first decode asks for, 1 whole to 6 smallest part,
-            rising; () lets the segmenter choose.
+            rising; () lets the segmenter choose. Levels above 3, parts, are taken only for objects
+            smaller than half of the mask of level 3, where that was asked for, too.
+        min_consent: least mean IoU of the masks of levels 1 to 3 with one another, in [0, 1];
+            below, the click was ambiguous and the object keeps its coarse shape. 0 asks for none.
         merge: "logits" gives a contested pixel to the surer object, unless one lies nearly all
             inside the other, which it then lies on top of; "paint" lets smaller objects overwrite
             larger ones everywhere (the paper).
@@ -68,17 +71,23 @@ class LocalRegionOptions:
     min_score: float = 0.5
     min_region: float = 0.01
     levels: tuple[int, ...] = ()
+    min_consent: float = 0.0
     merge: Literal["logits", "paint"] = "logits"
 
     def __post_init__(self) -> None:
         """Check ranges.
 
         Raises:
-            ConfigError: a share lies outside [0, 1], a count or ratio is too small, or ``levels``
-                are none.
+            ConfigError: a share lies outside [0, 1], a count or ratio is too small, ``levels`` are
+                none, or too few to agree.
         """
         check_levels(self.levels, "local_region.levels")
-        for name in ("min_agreement", "min_score", "min_region"):
+        if self.min_consent and sum(level <= OBJECTS for level in self.levels) < 2:
+            raise ConfigError(
+                f"local_region.min_consent needs two of the levels 1 to {OBJECTS} to compare, got "
+                f"{list(self.levels)}; set local_region.levels=[1,2,3], or --level 1,2,3"
+            )
+        for name in ("min_agreement", "min_score", "min_region", "min_consent"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(
                     f"local_region.{name} must be in [0, 1], got {getattr(self, name)}"
@@ -106,7 +115,8 @@ class LocalResult:
     Attributes:
         labels: (H, W).
         decisions: one per prompted label, in the order of the prompts.
-        confidence: (H, W) in [0, 1]; 0.5 where no prompt asked, 0 on IGNORE.
+        confidence: (H, W) in [0, 1]; 0.5 where no prompt asked, 0 on IGNORE. Where levels of
+            granularity were asked for, that of an object is multiplied by how far they agree.
     """
 
     labels: LabelMap
@@ -181,7 +191,8 @@ def refine_local(
     highest = np.zeros(coarse.shape, np.float32)
     for index, label in enumerate(answered):
         sure = 1 / (1 + np.exp(-np.clip(from_logits(redraws.logits[index], embedding), -30, 30)))
-        confidence[merged == label] = sure[merged == label]
+        agreed = 1.0 if redraws.consents is None else float(redraws.consents[index])
+        confidence[merged == label] = agreed * sure[merged == label]
         np.maximum(highest, sure, out=highest)
     if answered and background is not None:
         confidence[merged == background] = 1 - highest[merged == background]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from uosam.errors import InputError
 from uosam.labels import box, iou, without_small_regions
+from uosam.stages.levels import OBJECTS, consent, may_be_part
 from uosam.structures import Backend, Embedding, Floats, Mask, Masks, Prompts, Proposals
 
 _ROWS = 128  # rows decoded at a time; only the winners' masks of a batch stay in memory
@@ -29,12 +30,14 @@ class Candidate:
         logits: (4h, 4w) on the logit grid.
         score: estimate of the mask's IoU, in [0, 1].
         changed: False if the coarse region itself was the best candidate.
+        consent: how far the levels of granularity that were asked for agree, in [0, 1].
     """
 
     mask: Mask
     logits: Floats
     score: float
     changed: bool
+    consent: float = 1.0
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -50,6 +53,8 @@ class Redraws:
         changed: (K,) whether any part differs from its coarse region.
         claims: (K, 4h, 4w) logits that decide about pixels of several objects, made in the same way
             for all of them; None for ``logits``.
+        consents: (K,) how far levels of granularity agree, parts weighed by area; None where no
+            levels were asked for.
     """
 
     labels: NDArray[np.int32]
@@ -58,6 +63,7 @@ class Redraws:
     scores: Floats
     changed: NDArray[np.bool_]
     claims: Floats | None = None
+    consents: Floats | None = None
 
 
 def choose(
@@ -66,7 +72,8 @@ def choose(
     """Pick one mask a row.
 
     A row's candidate that repeats the mask it was prompted with, if there is one, stands for
-    leaving the object alone.
+    leaving the object alone. Of levels of granularity, parts are in the choice only where the
+    region may be a part (``levels.may_be_part``).
 
     Args:
         proposals: answers to any number of rows.
@@ -84,6 +91,12 @@ def choose(
             answers[row].append(index)
     chosen = {}
     for row, indices in sorted(answers.items()):
+        levels, agreed = proposals.level[indices].tolist(), 1.0
+        if any(levels):
+            agreed = consent(levels, [proposals.logits[index] > 0 for index in indices])
+            masks = [proposals.masks[index] for index in indices]
+            if not may_be_part(levels, masks, asked[row]):
+                indices = [i for i, level in zip(indices, levels, strict=True) if level <= OBJECTS]
         agreement = np.array([iou(proposals.masks[index], asked[row]) for index in indices])
         value = {
             "score": proposals.scores[indices],
@@ -102,6 +115,7 @@ def choose(
             logits=proposals.logits[indices[best]],
             score=float(proposals.scores[indices[best]]),
             changed=not unchanged,
+            consent=agreed,
         )
     return chosen
 
@@ -172,7 +186,12 @@ def decode_cascade(
         rows = list(changed)
         answers = backend.decode(embedding, _follow_up(prompts, changed), multimask=False)
         better = choose(answers, prompts.asked[rows], None, rule)
-        chosen.update({rows[new]: found for new, found in better.items()})
+        chosen.update(
+            {
+                rows[new]: replace(found, consent=chosen[rows[new]].consent)
+                for new, found in better.items()
+            }
+        )
     return chosen
 
 
@@ -197,6 +216,7 @@ def unite(
     masks = np.zeros((len(groups), *embedding.image_hw), bool)
     logits = np.full((len(groups), *embedding.logits_hw), -np.inf, np.float32)
     scores = np.zeros(len(groups), np.float32)
+    consents = np.ones(len(groups), np.float32)
     for index, parts in enumerate(groups.values()):
         for part in parts:
             masks[index] |= part.mask
@@ -204,13 +224,14 @@ def unite(
         if any(part.changed for part in parts):
             area = np.count_nonzero(masks[index])
             masks[index] = without_small_regions(masks[index], min_region * area)
-        scores[index] = np.average(
-            [part.score for part in parts], weights=[np.count_nonzero(p.mask) for p in parts]
-        )
+        weights = [np.count_nonzero(part.mask) for part in parts]
+        scores[index] = np.average([part.score for part in parts], weights=weights)
+        consents[index] = np.average([part.consent for part in parts], weights=weights)
     return Redraws(
         labels=np.array(list(groups), np.int32),
         masks=masks,
         logits=logits,
         scores=scores,
         changed=np.array([any(p.changed for p in parts) for parts in groups.values()], bool),
+        consents=consents,
     )

@@ -155,8 +155,8 @@ def decide(
 
     Returns:
         One decision per label, in the order of the prompts. Its reason is "accepted", a test of
-        ``passes`` that failed, "unchanged" where the coarse shape was the best answer, or
-        "no answer".
+        ``passes`` that failed, "consent" where the levels of granularity that were asked for differ
+        too much, "unchanged" where the coarse shape was the best answer, or "no answer".
     """
     answered = redraws.labels.tolist()
     decisions = []
@@ -169,6 +169,9 @@ def decide(
             reason, agreement = "unchanged", 1.0
             if redraws.changed[index]:
                 reason, agreement = passes(redraws.masks[index], score, mask, options)
+            agreed = 1.0 if redraws.consents is None else float(redraws.consents[index])
+            if reason == "accepted" and options.gate and agreed < options.min_consent:
+                reason = "consent"
         decisions.append(
             Decision(
                 label=label,

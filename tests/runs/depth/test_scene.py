@@ -66,6 +66,27 @@ def test_every_file_is_written_and_none_is_replaced_unasked(scene: Path, tmp_pat
         write_built(built, tmp_path / "wall/room.glb", title="room")
 
 
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        (
+            "0 background\n1 wall\n\n3 a large table\n",
+            {0: "background", 1: "wall", 3: "a large table"},
+        ),
+        ("wall\nfloor\n", {}),
+        ("1\n", {}),
+    ],
+)
+def test_names_beside_the_mask_stand_in_the_legend(
+    scene: Path, text: str, names: dict[int, str]
+) -> None:
+    assert build(scene).names == {}
+    (scene / "masks/classes.txt").write_text(text)
+    assert build(scene).names == names
+    (scene / "masks/classes.txt").write_bytes(b"\xff")
+    assert build(scene).names == {}
+
+
 def test_what_was_assumed_is_told(scene: Path) -> None:
     built = build(scene, intrinsics=None, pose=None, mask=False)
     assert "camera assumed to see 55 degrees across" in built.notes[0]

@@ -20,7 +20,7 @@ from uosam.io.depth import find_depth, read_camera, read_depth, read_matrix
 from uosam.io.images import check_same_size, read_image
 from uosam.io.pairs import find_pairs
 from uosam.report.scene import View
-from uosam.runs.depth.scene import GRAIN, Built, check_centre
+from uosam.runs.depth.scene import GRAIN, Built, check_centre, names_beside
 from uosam.text import explain
 
 _CAMERAS = ("intrinsic_depth.txt", "intrinsics.txt", "intrinsic.txt", "intrinsic_color.txt")
@@ -154,7 +154,7 @@ def _read_frame(
     depth = read_depth(depth_path, options.encoding, hw=hw, resize=options.resize)
     groups = label_groups(file.labels, file.spec.background)
     cloud = make_cloud(depth, camera, image, file.labels, groups)
-    return cloud, depth, dict(file.spec.names)
+    return cloud, depth, {**names_beside(mask_path), **file.spec.names}
 
 
 def _per_pixel(

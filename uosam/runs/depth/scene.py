@@ -100,7 +100,7 @@ def build_view(photo: Path, depth: Path, mask: Path | None, options: ViewOptions
     if mask is not None:
         file = read_with(mask, options.labels)
         check_same_size(photo, hw, mask, file.labels.shape)
-        labels, names = file.labels, file.spec.names
+        labels, names = file.labels, {**names_beside(mask), **file.spec.names}
         groups = label_groups(labels, file.spec.background)
     cloud = make_cloud(found, camera, image, labels, groups)
     if found.holes:
@@ -112,6 +112,25 @@ def build_view(photo: Path, depth: Path, mask: Path | None, options: ViewOptions
         notes=tuple(notes),
         names=names,
     )
+
+
+def names_beside(mask: Path) -> dict[int, str]:
+    """Return names by id from the ``classes.txt`` beside a mask, as ``uosam name --apply`` writes.
+
+    Returns:
+        Nothing where there is no such file, or one of another form.
+    """
+    names: dict[int, str] = {}
+    try:
+        lines = (mask.parent / "classes.txt").read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return {}
+    for line in filter(None, map(str.strip, lines)):
+        number, _, name = line.partition(" ")
+        if not number.isdecimal() or not name:
+            return {}
+        names[int(number)] = name
+    return names
 
 
 def write_built(

@@ -18,8 +18,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 import uosam
+from uosam.backends.sharing import look_together
 from uosam.backends.text.models import load_image_text, pictures_at_a_time, text_digest
-from uosam.backends.text.sharing import look_together
 from uosam.datasets.class_names import synset_names
 from uosam.errors import InputError
 from uosam.io.images import check_same_size, read_image

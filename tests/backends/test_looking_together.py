@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.text_fakes import Colours, Pooling
+from uosam.backends.sharing import look_together
 from uosam.backends.text.models import TextOptions, pictures_at_a_time
-from uosam.backends.text.sharing import look_together
 from uosam.structures import Floats, ImageText, PoolingImageText
 
 GREEN = np.full((4, 4, 3), (50, 180, 60), np.uint8)

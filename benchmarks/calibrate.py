@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from sklearn.isotonic import IsotonicRegression
 
 from benchmarks.accuracy import SETS, TOP, data, read_set
-from benchmarks.fit_judge import choose_pictures
 from benchmarks.judge_masks import KINDS as KINDS_OF_MASK
 from benchmarks.judge_masks import draw_question
+from benchmarks.judge_table import choose_pictures
 from benchmarks.speed import facts, store
 from uosam.backends import BackendOptions, load_backend
 from uosam.errors import InputError

@@ -75,10 +75,10 @@ def count(confidence: NDArray[np.uint8], ids: LabelMap, target: LabelMap, rest: 
     return found
 
 
-def training_cases(share: float, seed: int, masks: Sequence[str]) -> Iterator[Case]:
+def training_cases(most: int, seed: int, masks: Sequence[str]) -> Iterator[Case]:
     """Yield training pictures of all sources, each with a coarse map of one of the kinds."""
     generator = np.random.default_rng(seed)
-    for source, path in choose_pictures(data("train"), share, generator):
+    for source, path in choose_pictures(data("train"), None, generator)[:most]:
         maps = sorted(path.parent.glob(f"{path.stem}.*.png"))
         regions = read_with(
             maps[int(generator.integers(len(maps)))], LabelOptions(ignore="none")
@@ -230,13 +230,12 @@ def main() -> None:
     parser.add_argument("what", choices=("collect", "fit", "check"))
     parser.add_argument("counts", type=Path, help=".npz of counts")
     parser.add_argument("--val", action="store_true", help="collect of the development sets")
-    parser.add_argument("--share", type=float, default=1.0, help="of the training pictures")
-    parser.add_argument("--most", type=int, default=1000, help="pictures of a development set")
+    parser.add_argument("--most", type=int, default=1000, help="pictures, of each set with --val")
     parser.add_argument("--masks", nargs="+", default=["imitated"], choices=KINDS_OF_MASK)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     if arguments.what == "collect":
-        cases = training_cases(arguments.share, arguments.seed, arguments.masks)
+        cases = training_cases(arguments.most, arguments.seed, arguments.masks)
         collect(development_cases(arguments.most) if arguments.val else cases, arguments.counts)
     elif arguments.what == "fit":
         pictures, by_set = load(arguments.counts)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from uosam import __version__
 from uosam.datasets.class_names import ClassName, find_class_names
@@ -21,10 +19,13 @@ from uosam.evaluation.types import Comparison, Evaluation, MethodResult
 from uosam.io.atomic import write_atomic
 from uosam.io.outputs import check_outputs
 from uosam.metrics.bootstrap import Interval
-from uosam.text import to_markdown
+from uosam.report.frames import write_frame
 
 JSON_SCHEMA = "uosam.evaluation/1"
 """Name and version of the JSON layout; the number changes when a key changes its meaning."""
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def score_frame(evaluation: Evaluation) -> pd.DataFrame:
@@ -32,6 +33,8 @@ def score_frame(evaluation: Evaluation) -> pd.DataFrame:
 
     Columns: method, score, value, low, high (nan without an interval).
     """
+    import pandas as pd
+
     rows = []
     for method in evaluation.methods:
         for key, score in method.summary.scores.items():
@@ -57,6 +60,8 @@ def class_frame(
         evaluation: with one or more methods.
         names: class id to name; None takes those that ``find_class_names`` knows.
     """
+    import pandas as pd
+
     if names is None:
         names = find_class_names(evaluation.protocol, evaluation.target)
     frames = []
@@ -83,6 +88,8 @@ def class_frame(
 
 def object_frame(evaluation: Evaluation) -> pd.DataFrame:
     """Return a row for each method and object; IoUs in percent, area in pixels."""
+    import pandas as pd
+
     frames = []
     images = np.array(evaluation.images, dtype=object)
     for method in evaluation.methods:
@@ -104,6 +111,8 @@ def object_frame(evaluation: Evaluation) -> pd.DataFrame:
 
 def image_frame(evaluation: Evaluation) -> pd.DataFrame:
     """Return a row for each method and image, with every score of that image alone, in percent."""
+    import pandas as pd
+
     frames = []
     for method in evaluation.methods:
         columns: dict[str, Any] = {"method": method.name, "image": list(evaluation.images)}
@@ -235,13 +244,13 @@ def write_outputs(evaluation: Evaluation, outputs: Outputs) -> None:
         if outputs.json:
             write_atomic(outputs.json, to_json(evaluation, outputs.names).encode())
         if outputs.csv:
-            _write_frame(score_frame(evaluation), outputs.csv)
+            write_frame(score_frame(evaluation), outputs.csv)
         if outputs.per_image:
-            _write_frame(image_frame(evaluation), outputs.per_image)
+            write_frame(image_frame(evaluation), outputs.per_image)
         if outputs.per_class:
-            _write_frame(class_frame(evaluation, outputs.names), outputs.per_class)
+            write_frame(class_frame(evaluation, outputs.names), outputs.per_class)
         if outputs.per_object:
-            _write_frame(object_frame(evaluation), outputs.per_object)
+            write_frame(object_frame(evaluation), outputs.per_object)
         if outputs.gallery:
             write_gallery(evaluation, outputs.gallery, outputs.images)
         if outputs.html:
@@ -272,29 +281,3 @@ def _check(evaluation: Evaluation, outputs: Outputs) -> None:
                     f"the gallery {outputs.gallery} must not be or lie in {path}; give a folder "
                     "beside it"
                 )
-
-
-def _write_frame(frame: pd.DataFrame, path: Path) -> None:
-    """Write a table, as Parquet or Markdown if its suffix says so, else as CSV."""
-    buffer = io.BytesIO()
-    if path.suffix == ".parquet":
-        frame.to_parquet(buffer, index=False)
-    elif path.suffix == ".md":
-        buffer.write(_frame_markdown(frame).encode())
-    else:
-        frame.to_csv(buffer, index=False)
-    write_atomic(path, buffer.getvalue())
-
-
-def _frame_markdown(frame: pd.DataFrame) -> str:
-    """Return a table as Markdown: two decimals, ``-`` where a value is undefined."""
-    rows = [list(frame.columns)]
-    rows.append(["---:" if kind.kind in "if" else "---" for kind in frame.dtypes])
-    rows += [[_cell(value) for value in row] for row in frame.itertuples(index=False)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return "-" if math.isnan(value) else f"{value:.2f}"
-    return to_markdown(str(value))

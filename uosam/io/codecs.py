@@ -180,15 +180,17 @@ def decode_stored(
         )
     defaults = CODECS[stored.codec]
     sentinel = defaults.ignore if ignore == "default" else ignore
-    ids = _ids(path, stored, colours)
-    ignored = (ids < 0) if sentinel is None else (ids < 0) | (ids == sentinel)
-    values = np.unique(ids[ignored])
+    labels = _ids(path, stored, colours)
+    ignored = labels == (IGNORE if sentinel is None else sentinel)
+    if stored.array.dtype.kind != "u" or stored.codec == "colours":
+        ignored |= labels < 0
+    values = np.unique(labels[ignored])
     if len(values) > 1:
         raise InputError(
             f"{path}: ignored pixels must have one value, got {values.tolist()}; "
             "they could not be written back as they came"
         )
-    labels = np.where(ignored, IGNORE, ids).astype(np.int32)
+    labels[ignored] = IGNORE
     spec = LabelSpec(
         codec=stored.codec,
         background=defaults.background if background == "default" else background,
@@ -257,12 +259,12 @@ def encode_labels(
     )
 
 
-def _ids(path: str, stored: Stored, colours: str | None) -> NDArray[np.int64]:
-    """Turn the stored array into (H, W) ids, sentinels still in place."""
+def _ids(path: str, stored: Stored, colours: str | None) -> LabelMap:
+    """Turn the stored array into (H, W) ids, a new array with sentinels still in place."""
     array = stored.array
     if stored.codec == "colours":
         assert colours is not None
-        return read_colours(colours).to_ids(path, array).astype(np.int64)
+        return read_colours(colours).to_ids(path, array).astype(np.int32)
     if stored.codec == "luss":
         if array[..., 2].any():
             raise InputError(
@@ -270,12 +272,12 @@ def _ids(path: str, stored: Stored, colours: str | None) -> NDArray[np.int64]:
                 f"{array[..., 2].max()}; a colour picture is no mask: where colours stand for "
                 "classes, name their table (--colours voc), else save ids as grey or palette"
             )
-        return array[..., 0].astype(np.int64) + 256 * array[..., 1].astype(np.int64)
+        return array[..., 0].astype(np.int32) + 256 * array[..., 1].astype(np.int32)
     if stored.codec == "scores":
         check_scores(path, array)
-        return np.asarray(np.argmax(array, axis=0), np.int64)
+        return np.argmax(array, axis=0).astype(np.int32)
     if stored.codec == "soft":
-        return np.asarray(array.reshape(array.shape[-2:]) > 0.5, np.int64)
+        return (array.reshape(array.shape[-2:]) > 0.5).astype(np.int32)
     # MaskContrast writes whole numbers as float32; PASS's logit maps are fractions.
     if array.dtype.kind == "f" and not np.array_equal(array, np.round(array)):
         raise InputError(
@@ -285,4 +287,4 @@ def _ids(path: str, stored: Stored, colours: str | None) -> NDArray[np.int64]:
     limits = np.iinfo(np.int32)
     if array.size and not (array.min() >= limits.min and array.max() <= limits.max):
         raise InputError(f"{path}: ids must fit in 32 bits, got {array.min()} to {array.max()}")
-    return array.astype(np.int64)
+    return array.astype(np.int32)

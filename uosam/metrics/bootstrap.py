@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from uosam.errors import InputError
 from uosam.metrics.scores import Doubles, Score
@@ -135,7 +135,7 @@ def _half_width(
     bias = drawn.mean() - whole
     kurtosis = float((influence**4).mean()) / squares**2 if squares > 0 else 3.0
     freedom = np.clip(2 * groups / (kurtosis - 1 + 2 / (groups - 1)), 2, groups - 1)
-    return float(student.ppf((1 + level) / 2, freedom) * np.hypot(error, bias))
+    return float(stdtrit(freedom, (1 + level) / 2) * np.hypot(error, bias))
 
 
 def _resample(statistic: Statistic, images: int, resamples: int, seed: int) -> Doubles:

@@ -7,7 +7,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
@@ -42,6 +41,8 @@ def assign(gain: NDArray[np.generic], solver: Solver = "scipy") -> NDArray[np.in
     if solver == "munkres-3":
         return shortest_paths(-np.asarray(gain, np.int64))
     columns = np.full(len(gain), -1, np.int64)
+    from scipy.optimize import linear_sum_assignment  # here: half a second
+
     rows, found = linear_sum_assignment(gain, maximize=True)
     columns[rows] = found
     return columns

@@ -69,3 +69,12 @@ def test_the_true_value_is_held_as_often_as_said(images: int) -> None:
         found = bootstrap(score_of(chosen), resamples=100, seed=seed)
         held += found.low <= truth <= found.high
     assert held / 120 > 0.86  # 90 % less what 120 sets can be off; percentiles hold 45 to 65 %
+
+
+def test_quantiles_are_those_of_students_t() -> None:
+    from scipy.special import stdtrit
+    from scipy.stats import t as student
+
+    for freedom in (2.0, 2.5, 9.0, 37.3, 1e4):
+        for probability in (0.6, 0.95, 0.975, 0.9995):
+            assert stdtrit(freedom, probability) == student.ppf(probability, freedom)

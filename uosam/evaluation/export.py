@@ -14,7 +14,6 @@ import numpy as np
 from uosam import __version__
 from uosam.datasets.class_names import ClassName, find_class_names
 from uosam.errors import ConfigError, InputError
-from uosam.evaluation.gallery import write_gallery, write_page
 from uosam.evaluation.types import Comparison, Evaluation, MethodResult
 from uosam.io.atomic import write_atomic
 from uosam.io.outputs import check_outputs
@@ -251,6 +250,8 @@ def write_outputs(evaluation: Evaluation, outputs: Outputs) -> None:
             write_frame(class_frame(evaluation, outputs.names), outputs.per_class)
         if outputs.per_object:
             write_frame(object_frame(evaluation), outputs.per_object)
+        if outputs.gallery or outputs.html:
+            from uosam.evaluation.gallery import write_gallery, write_page  # here: for start-up
         if outputs.gallery:
             write_gallery(evaluation, outputs.gallery, outputs.images)
         if outputs.html:

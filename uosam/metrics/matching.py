@@ -7,8 +7,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 
 from uosam.errors import InputError
 
@@ -40,9 +38,9 @@ def assign(gain: NDArray[np.generic], solver: Solver = "scipy") -> NDArray[np.in
         return star_and_prime(-np.asarray(gain, np.int64))
     if solver == "munkres-3":
         return shortest_paths(-np.asarray(gain, np.int64))
-    columns = np.full(len(gain), -1, np.int64)
     from scipy.optimize import linear_sum_assignment  # here: half a second
 
+    columns = np.full(len(gain), -1, np.int64)
     rows, found = linear_sum_assignment(gain, maximize=True)
     columns[rows] = found
     return columns
@@ -242,6 +240,9 @@ def ambiguous_rows(
         potential = shorter
     free = np.abs(potential[:, None] + loss - potential[None]) < 1e-9
     np.fill_diagonal(free, False)
+    from scipy.sparse import csr_array  # here: a fifth of a second
+    from scipy.sparse.csgraph import connected_components
+
     _, group = connected_components(csr_array(free), directed=True, connection="strong")
     same_group = group[:, None] == group[None]
     moved = (offered > 0) | (held > 0)[:, None]

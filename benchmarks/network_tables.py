@@ -29,11 +29,31 @@ def last_rows(results: Path) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for line in lines:
         row = json.loads(line)
-        if not row["settings"]:
+        if row["part"] == "network" and not row["settings"]:
             found[row["method"]] = row
     if not found:
         raise InputError(f"{results.name} must hold a run, run benchmarks.network first")
     return found
+
+
+def last_bounds(results: Path) -> dict[str, Any] | None:
+    """Return the newest row of ``network_bounds`` with default settings; None without one."""
+    rows = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
+    found = [row for row in rows if row["part"] == "bounds" and not row["settings"]]
+    return found[-1] if found else None
+
+
+def bounds_table(row: dict[str, Any]) -> str:
+    """Return a table of what the default would gain if something were right."""
+    lines = [
+        "| the refined map | mIoU | boundary mIoU | Img-Acc | F-beta |",
+        "|---|---|---|---|---|",
+    ]
+    for name, scores in row["bounds"].items():
+        cells = " | ".join(f"{100 * scores[key]['gain']:+.1f}" for key in NUMBERS)
+        lines.append(f"| {name} | {cells} |")
+    lines += ["", f"On {row['images']} pictures, commit {row['commit'][:7]}, {row['time'][:10]}."]
+    return "\n".join(lines)
 
 
 def score_table(rows: dict[str, dict[str, Any]], images: int, methods: Sequence[str]) -> str:
@@ -147,7 +167,7 @@ def _has(rows: dict[str, dict[str, Any]], method: str, images: int) -> bool:
     return method in rows and str(images) in rows[method]["parts"]
 
 
-def page(rows: dict[str, dict[str, Any]], few: int) -> str:
+def page(rows: dict[str, dict[str, Any]], few: int, bounds: dict[str, Any] | None) -> str:
     """Return all tables: of the longest run, and of the first ``few`` pictures."""
     sizes = sorted({int(size) for row in rows.values() for size in row["parts"]}, reverse=True)
     whole = sizes[0]
@@ -158,6 +178,9 @@ def page(rows: dict[str, dict[str, Any]], few: int) -> str:
         texts += [against_rivals(rows, few)]
     shown = [m for m in (*OURS, "grabcut") if _has(rows, m, whole)] or list(rows)
     texts += ["## By kind of mistake", kind_table(rows, whole, shown)]
+    if bounds is not None:
+        texts += ["Gains of `uosam` if, with the truth in hand, one thing were put right:"]
+        texts += [bounds_table(bounds)]
     texts += ["## By class", class_table(rows, whole, shown)]
     ours = rows.get("uosam")
     if ours is not None and "class_accuracy" in ours["parts"].get(str(whole), {}):
@@ -201,4 +224,5 @@ def fill_files(results: Path, few: int) -> None:
     texts = [score_table(shown, whole, list(shown)), against_rivals(shown, whole), commits(shown)]
     block = "\n\n".join(filter(None, texts))
     README.write_text(fill(README.read_text("utf-8"), block, README.name), encoding="utf-8")
-    PAGE.write_text(fill(PAGE.read_text("utf-8"), page(rows, few), PAGE.name), encoding="utf-8")
+    whole_page = page(rows, few, last_bounds(results))
+    PAGE.write_text(fill(PAGE.read_text("utf-8"), whole_page, PAGE.name), encoding="utf-8")

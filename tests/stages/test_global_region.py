@@ -17,7 +17,15 @@ from uosam.config import load_config
 from uosam.errors import ConfigError, InputError
 from uosam.labels import iou
 from uosam.stages.global_region import GlobalRegionOptions, propose, refine_global, search, vote
-from uosam.stages.proposals import SURE, grid_points, inside, near_boundaries, suppress
+from uosam.stages.proposals import (
+    SAM_LIMITS,
+    SURE,
+    grid_points,
+    inside,
+    limits_of,
+    near_boundaries,
+    suppress,
+)
 
 PLAIN = GlobalRegionOptions(grid=4, min_purity=0.0, protect=False)
 
@@ -120,6 +128,19 @@ def test_no_proposal_at_all_changes_nothing(scene: Scene) -> None:
     embedding = backend.embed(scene.image)
     strict = replace(PLAIN, min_score=0.95)
     assert np.array_equal(refine_global(scene.coarse, embedding, backend, strict), scene.coarse)
+
+
+def test_limits_are_the_segmenters_own_unless_set(scene: Scene) -> None:
+    class Strict(FakeBackend):
+        point_limits = (0.95, 0.0)
+
+    backend = Strict()
+    embedding = backend.embed(scene.image)
+    points = grid_points(scene.image.shape[:2], 6)
+    assert len(propose(points, embedding, backend, PLAIN)[0]) == 0
+    assert len(propose(points, embedding, backend, replace(PLAIN, min_score=0.5))[0])
+    assert len(propose(points, embedding, FakeBackend(), PLAIN)[0]), "SSA's without any"
+    assert limits_of(FakeBackend()) == SAM_LIMITS
 
 
 def test_a_map_of_another_size_is_refused(scene: Scene) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from uosam.backends.meeting import Kind, Meeting, meet
 from uosam.stages.judging.judge import Judge, judge_of
+from uosam.stages.proposals import limits_of
 from uosam.structures import (
     Backend,
     Embedding,
@@ -92,6 +93,11 @@ class _Seat:
     def judge(self) -> Judge | None:
         """What the backend's answers are chosen by."""
         return judge_of(self.backend)
+
+    @property
+    def point_limits(self) -> tuple[float, float]:
+        """Least score and stability of its proposals."""
+        return limits_of(self.backend)
 
     @property
     def answers_whole(self) -> bool:

@@ -22,6 +22,7 @@ from uosam.stages.proposals import (
     best_of,
     grid_points,
     inside,
+    limits_of,
     near_boundaries,
 )
 from uosam.structures import IGNORE, Backend, Embedding, Floats, Guide, LabelMap, Mask, Masks
@@ -41,8 +42,9 @@ class GlobalRegionOptions:
         seeds: "grid" asks for all points; "band" for a sparse grid and those within a cell of a
             boundary between labels, then for those inside what the vote changed, but not for
             points that a proposal is sure to hold.
-        min_score: least estimate of a proposal's IoU, in [0, 1].
-        min_stability: least stability of a proposal, in [0, 1].
+        min_score: least estimate of a proposal's IoU, in [0, 1]; None takes what was calibrated for
+            the segmenter, or SSA's limit where nothing was.
+        min_stability: least stability of a proposal, in [0, 1], or None likewise.
         max_overlap: of two proposals whose IoU is above this, only the better scored votes.
         min_area: smallest proposal, as a share of the picture.
         min_pixels: smallest proposal in pixels, for published floors; the larger floor counts.
@@ -60,8 +62,8 @@ class GlobalRegionOptions:
     picture: Literal["auto", "photo", "guide", "both"] = "auto"
     grid: int = 0
     seeds: Literal["grid", "band"] = "grid"
-    min_score: float = 0.86
-    min_stability: float = 0.92
+    min_score: float | None = None
+    min_stability: float | None = None
     max_overlap: float = 0.7
     min_area: float = 0.0005
     min_pixels: int = 0
@@ -97,7 +99,7 @@ class GlobalRegionOptions:
         if self.uncovered not in ("keep", "ignore"):
             raise unknown("global_region.uncovered", self.uncovered, ("keep", "ignore"))
         for name in ("min_score", "min_stability", "max_overlap", "min_area", "min_purity"):
-            if not 0 <= getattr(self, name) <= 1:
+            if not 0 <= (getattr(self, name) or 0) <= 1:
                 raise ConfigError(
                     f"global_region.{name} must be in [0, 1], got {getattr(self, name)}"
                 )
@@ -118,11 +120,12 @@ def search(
         holes: (H, W) of a guide, or None.
     """
     height, width = embedding.image_hw
+    score, stability = limits_of(backend)
     return Search(
         embedding=embedding,
         backend=backend,
-        min_score=options.min_score,
-        min_stability=options.min_stability,
+        min_score=score if options.min_score is None else options.min_score,
+        min_stability=stability if options.min_stability is None else options.min_stability,
         min_area=max(options.min_area, options.min_pixels / (height * width)),
         levels=options.levels,
         holes=holes,

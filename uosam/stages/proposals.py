@@ -30,6 +30,19 @@ SAFETY = 8
 SURE = 8.5
 """Logit beyond which a place is explained by a proposal, as in TinySAM (arXiv 2312.13789)."""
 
+SAM_LIMITS = (0.86, 0.92)
+"""Least score and stability of a proposal in SSA and UO-SAM; they were chosen for SAM's weights."""
+
+
+def limits_of(backend: Backend) -> tuple[float, float]:
+    """Return least score and stability of a segmenter's answers to lone points, to be proposals.
+
+    They are those of its attribute ``point_limits``, calibrated by ``benchmarks/proposals.py``, and
+    ``SAM_LIMITS`` without one.
+    """
+    limits: tuple[float, float] | None = getattr(backend, "point_limits", None)
+    return SAM_LIMITS if limits is None else limits
+
 
 def grid_points(image_hw: tuple[int, int], side: int) -> Floats:
     """Spread points evenly over a picture.

@@ -36,7 +36,12 @@ from uosam.backends.sam.input import SamInput
 from uosam.backends.weights.checkpoints import find_checkpoint, load_weights, read_state_dict
 from uosam.errors import unknown
 from uosam.stages.judging.judge import Judge, packaged_judge
+from uosam.stages.proposals import SAM_LIMITS
 from uosam.structures import Embedding, Image, Prompts, Proposals
+
+TINY_LIMITS = (0.5, 0.5)
+"""Least score and stability of an answer of ``tiny`` to a lone point, to be a proposal; calibrated
+on training pictures by ``benchmarks/proposals.py``."""
 
 
 def load(options: BackendOptions) -> SamBackend:
@@ -65,6 +70,7 @@ def load(options: BackendOptions) -> SamBackend:
         batch_size=options.batch_size,
         name=options.name,
         judge=packaged_judge("uosam.backends.sam") if options.name == "tiny" else None,
+        point_limits=TINY_LIMITS if options.name == "tiny" else SAM_LIMITS,
     )
 
 
@@ -80,6 +86,7 @@ class SamBackend:
         batch_size: prompts decoded at a time at most.
         name: key of ``BUILDERS``.
         judge: what chooses among its answers; None if none was fitted for its weights.
+        point_limits: least score and stability of an answer to a lone point, to be a proposal.
     """
 
     sam: Any
@@ -88,6 +95,7 @@ class SamBackend:
     batch_size: int = 64
     name: str = "SAM"
     judge: Judge | None = None
+    point_limits: tuple[float, float] = SAM_LIMITS
 
     def embed(self, image: Image) -> Embedding:
         """Encode one picture, scaled so that its long side fills the network's square.

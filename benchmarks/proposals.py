@@ -5,7 +5,8 @@ pictures of every development set and prints, by segmenter, the average recall (
 0.5 to 0.95) of all regions of the truth by the best 10, 100 and 1000 proposals of a picture, as
 UnSAM counts it (Wang et al., 2024), and processor seconds. Then it asks the same in training
 pictures (``--training 1`` of every source) and prints how good proposals above a limit of score and
-stability are: their number in a picture and the share that overlaps some region by 0.7. The row
+stability are, their number in a picture and the share that overlaps some region by 0.7, and the
+limits at which two in three are good: those are the segmenters' ``point_limits``. The row
 goes to ``benchmarks/results/proposals.jsonl``.
 """
 
@@ -40,6 +41,9 @@ SCORES = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.86, 0.88, 0.9)
 STABILITIES = (0.0, 0.5, 0.6, 0.7, 0.8, 0.86, 0.92, 0.95)
 """Limits that are looked at; SAM's are 0.88 and 0.95."""
 GOOD = 0.7
+"""IoU with some region from which on a proposal is good."""
+SURE = 2 / 3
+"""Share of good ones that limits must bring; of those that do, they keep the most good ones."""
 _REPEAT = 0.9  # IoU of proposals that are the same
 _SMALLEST = 100  # pixels of a region that counts
 
@@ -177,6 +181,17 @@ def calibrate(backend: Backend, pictures: int, grid: int) -> list[dict[str, floa
     return rows
 
 
+def best_limits(rows: Sequence[dict[str, float]]) -> dict[str, float] | None:
+    """Return the limits that keep the most good proposals of those with ``SURE`` of them good.
+
+    >>> rows = [{"good": 0.5, "kept": 0.9}, {"good": 0.7, "kept": 0.3}, {"good": 0.9, "kept": 0.1}]
+    >>> best_limits(rows)["kept"]
+    0.3
+    """
+    sure = [row for row in rows if row["good"] >= SURE]
+    return max(sure, key=lambda row: row["kept"], default=None)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", nargs="+", default=["tiny", "graphcut"])
@@ -204,6 +219,9 @@ def main() -> None:
                 f"{row['per_picture']:.1f} in a picture, {100 * row['good']:.0f} % good, "
                 f"{100 * row['kept']:.0f} % of the good ones"
             )
+        best = best_limits(result["limits"])
+        if best is not None:
+            print(f"  limits: score {best['min_score']}, stability {best['min_stability']}")
         if not arguments.dry_run:
             row = {"part": "proposals", **facts(), "changed_files": changed_files()}
             store(RESULTS, {**row, "model": name, "grid": arguments.grid, "result": result})

@@ -78,14 +78,7 @@ class _State:
 
 
 class GraphCut:
-    """The backend; it holds no picture and no state.
-
-    Attributes:
-        point_limits: least score and stability of an answer to a lone point, to be a proposal;
-            calibrated on training pictures by ``benchmarks/proposals.py``.
-    """
-
-    point_limits = (0.5, 0.5)
+    """The backend; it holds no picture and no state."""
 
     @property
     def judge(self) -> Judge | None:

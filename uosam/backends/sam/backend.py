@@ -39,7 +39,7 @@ from uosam.stages.judging.judge import Judge, packaged_judge
 from uosam.stages.proposals import SAM_LIMITS
 from uosam.structures import Embedding, Image, Prompts, Proposals
 
-TINY_LIMITS = (0.5, 0.5)
+TINY_LIMITS = (0.7, 0.5)
 """Least score and stability of an answer of ``tiny`` to a lone point, to be a proposal; calibrated
 on training pictures by ``benchmarks/proposals.py``."""
 

@@ -115,8 +115,12 @@ def build(options: AppOptions, work: Path) -> gr.Blocks:
                     label="names to choose from, or your own with commas between them",
                 )
                 say = gr.Button("Names and phrases")
-                given, told = [sheet, vocabulary], [sheet, message, words]
-                say.click(do.on_words, given, told, api_visibility="private")
+                say.click(
+                    do.on_words,
+                    [sheet, vocabulary],
+                    [sheet, message, words],
+                    api_visibility="private",
+                )
             with gr.Accordion("Depth of the picture", open=False):
                 depth = gr.File(label="depth (16-bit PNG, .npy, TIFF)", elem_id="depth")
                 seen = gr.Image(

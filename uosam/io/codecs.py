@@ -275,7 +275,7 @@ def _ids(path: str, stored: Stored, colours: str | None) -> LabelMap:
         return array[..., 0].astype(np.int32) + 256 * array[..., 1].astype(np.int32)
     if stored.codec == "scores":
         check_scores(path, array)
-        return np.argmax(array, axis=0).astype(np.int32)
+        return np.asarray(np.argmax(array, axis=0), np.int32)
     if stored.codec == "soft":
         return (array.reshape(array.shape[-2:]) > 0.5).astype(np.int32)
     # MaskContrast writes whole numbers as float32; PASS's logit maps are fractions.

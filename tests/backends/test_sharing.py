@@ -12,6 +12,7 @@ import torch
 from tests.conftest import Scene
 from tests.fakes import FakeBackend
 from tests.small_sam import build_small_sam, make_prompts, picture
+from uosam.backends.batching import decode_across
 from uosam.backends.sam.absorbed import AbsorbedDecoder
 from uosam.backends.sam.backend import SamBackend
 from uosam.backends.sharing import BatchingBackend, work_together
@@ -76,6 +77,44 @@ def test_answers_do_not_depend_on_the_company(
     # Six rows of two points in batches of five, one row of one point, and two without masks.
     assert sizes == [5, 1, 1, 2]
     for embedding, prompts, answer in zip(embeddings, asked, found, strict=True):
+        equal(answer, backend.decode(embedding, prompts, **limits))
+
+
+@pytest.mark.parametrize("limits", [{}, {"multimask": False}, {"min_score": 0.5}])
+@torch.inference_mode()
+def test_few_prompts_without_masks_are_answered_together_on_an_accelerator(
+    backend: SamBackend, monkeypatch: pytest.MonkeyPatch, limits: dict[str, float]
+) -> None:
+    embeddings = [backend.embed(picture(hw, seed)) for seed, hw in enumerate(SIZES)]
+    asked = [
+        make_prompts(2, points=1, hw=SIZES[0]),
+        make_prompts(3, points=1, hw=SIZES[1]),
+        make_prompts(4, points=1, hw=SIZES[2]),
+    ]
+    sizes = []
+    decode_parts = SamBackend._decode_parts
+
+    def counted(self, parts, *more):  # type: ignore[no-untyped-def]
+        sizes.append([len(part.rows) for part in parts])
+        return decode_parts(self, parts, *more)
+
+    pairs = list(zip(embeddings, asked, strict=True))
+    with monkeypatch.context() as patch:
+        patch.setattr(SamBackend, "_decode_parts", counted)
+        found = decode_across(
+            pairs,
+            lambda parts: backend._decode_parts(
+                parts,
+                bool(limits.get("multimask", True)),
+                limits.get("min_score", 0.0),
+                0.0,
+            ),
+            lambda *one: backend.decode(*one, **limits),
+            5,
+            few=3,
+        )
+    assert sizes == [[2, 3], [4]]  # the four are many, and answered alone
+    for (embedding, prompts), answer in zip(pairs, found, strict=True):
         equal(answer, backend.decode(embedding, prompts, **limits))
 
 

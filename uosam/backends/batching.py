@@ -96,25 +96,31 @@ def decode_across(
     decode_parts: Callable[[Sequence[Part]], list[Proposals]],
     decode_alone: Callable[[Embedding, Prompts], Proposals],
     batch_size: int,
+    few: int = 0,
 ) -> list[Proposals]:
-    """Decode prompts with masks in batches that span pictures, and others picture by picture.
+    """Decode in batches that span pictures: prompts with masks, and the others if they are few.
 
     Args:
         asked: pictures and what is asked about each.
         decode_parts: answers rows of several pictures that ask with the same kinds of prompts.
         decode_alone: answers all that is asked about one picture.
         batch_size: rows given to ``decode_parts`` at a time at most.
+        few: rows about one picture, without masks, up to which they are put together with those
+            about others; more of them are answered alone.
 
     Returns:
         The answers about each picture, in order of row.
     """
-    kinds: dict[tuple[int, bool, bool], list[tuple[int, int]]] = defaultdict(list)
+    kinds: dict[tuple[int, bool, bool, bool], list[tuple[int, int]]] = defaultdict(list)
+    alone = set()
     for index, (_, prompts) in enumerate(asked):
-        if prompts.logits is not None:
-            for rows in rows_of_equal_points(prompts):
-                count = int((prompts.point_labels[rows[0]] >= 0).sum())
-                kind = count, prompts.boxes is None, prompts.levels is None
-                kinds[kind] += [(index, int(row)) for row in rows]
+        if prompts.logits is None and not 0 < len(prompts.labels) <= few:
+            alone.add(index)
+            continue
+        for rows in rows_of_equal_points(prompts):
+            count = int((prompts.point_labels[rows[0]] >= 0).sum())
+            kind = count, prompts.boxes is None, prompts.logits is None, prompts.levels is None
+            kinds[kind] += [(index, int(row)) for row in rows]
     found: dict[int, list[Proposals]] = defaultdict(list)
     for places in kinds.values():
         for start in range(0, len(places), batch_size):
@@ -125,9 +131,7 @@ def decode_across(
             for index, answer in zip(batch, decode_parts(parts), strict=True):
                 found[index].append(answer)
     return [
-        decode_alone(embedding, prompts)
-        if prompts.logits is None
-        else _join(found[index], embedding)
+        decode_alone(embedding, prompts) if index in alone else _join(found[index], embedding)
         for index, (embedding, prompts) in enumerate(asked)
     ]
 

@@ -183,7 +183,7 @@ def test_devices():
 
 def test_unknown_model():
     name = "uosam.backends.sam.backend:load"
-    with pytest.raises(ConfigError, match=rf"unknown SAM model '{name}'; \(known"):
+    with pytest.raises(ConfigError, match=rf"unknown SAM model '{name}' \(known"):
         load_backend(BackendOptions(name=name))
 
 

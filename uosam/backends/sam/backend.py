@@ -74,6 +74,10 @@ def load(options: BackendOptions) -> SamBackend:
     )
 
 
+_FEW = 32
+"""Prompts without masks about one picture that do not keep an accelerator busy by themselves."""
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SamBackend:
     """A promptable segmenter over one ``Sam`` network.
@@ -204,9 +208,9 @@ class SamBackend:
     ) -> list[Proposals]:
         """Answer prompts about several pictures, in batches across the pictures.
 
-        Rows without a mask prompt come in hundreds, share what was made of their picture, and are
-        answered picture by picture. Arguments, answers and errors are those of ``decode``, but a
-        batch that does not fit into memory is not halved.
+        Rows without a mask prompt share what was made of their picture: where they come in
+        hundreds, and on a CPU always, they are answered picture by picture. Arguments, answers and
+        errors are those of ``decode``, but a batch that does not fit into memory is not halved.
         """
         for embedding, prompts in asked:
             self._check(embedding, prompts)
@@ -221,6 +225,7 @@ class SamBackend:
                 min_stability=min_stability,
             ),
             self.batch_size,
+            0 if self.device.type == "cpu" else _FEW,
         )
 
     def _check(self, embedding: Embedding, prompts: Prompts) -> None:

@@ -52,11 +52,12 @@ class SamInput:
         """Encode rows with the same kinds of prompts, one part after the other.
 
         Returns:
-            (B, n, C) points and corners of boxes; (B, C, h, w) masks, or None without any.
+            (B, n, C) points and corners of boxes; (B, C, h, w) masks, or what stands for them in
+            rows of several pictures that have none; None for one picture without any.
         """
         encoded = [self._encode(*part) for part in parts]
         sparse = _joined([points for points, _ in encoded])
-        if parts[0].prompts.logits is None:
+        if parts[0].prompts.logits is None and len(parts) == 1:
             return sparse, None
         return sparse, _joined([masks for _, masks in encoded])
 

@@ -30,7 +30,7 @@ from uosam.backends.device import choose_device, out_of_memory, set_tf32, too_la
 from uosam.backends.models import MODELS
 from uosam.backends.sam.absorbed import AbsorbedDecoder
 from uosam.backends.sam.absorbed_cells import Picture
-from uosam.backends.sam.builders import BUILDERS, normalise
+from uosam.backends.sam.builders import BUILDERS, POINT_LIMITS, normalise
 from uosam.backends.sam.encoders import speed_up
 from uosam.backends.sam.input import SamInput
 from uosam.backends.weights.checkpoints import find_checkpoint, load_weights, read_state_dict
@@ -38,10 +38,6 @@ from uosam.errors import unknown
 from uosam.stages.judging.judge import Judge, packaged_judge
 from uosam.stages.proposals import SAM_LIMITS
 from uosam.structures import Embedding, Image, Prompts, Proposals
-
-TINY_LIMITS = (0.7, 0.5)
-"""Least score and stability of an answer of ``tiny`` to a lone point, to be a proposal; calibrated
-on training pictures by ``benchmarks/proposals.py``."""
 
 
 def load(options: BackendOptions) -> SamBackend:
@@ -70,7 +66,7 @@ def load(options: BackendOptions) -> SamBackend:
         batch_size=options.batch_size,
         name=options.name,
         judge=packaged_judge("uosam.backends.sam") if options.name == "tiny" else None,
-        point_limits=TINY_LIMITS if options.name == "tiny" else SAM_LIMITS,
+        point_limits=POINT_LIMITS.get(options.name, SAM_LIMITS),
     )
 
 

@@ -24,6 +24,10 @@ BUILDERS: dict[str, Callable[[], Any]] = {
     "vit_h": build_sam_vit_h,
 }
 
+POINT_LIMITS = {"tiny": (0.7, 0.5)}
+"""Least score and stability of an answer to a lone point, to be a proposal, of networks whose
+scores are unlike SAM's; calibrated on training pictures by ``benchmarks/proposals.py``."""
+
 
 def normalise(sam: Any, name: str) -> None:
     """Give a network the mean and deviation of its pixels, its only tensors not in a file.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tarfile
 import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +27,10 @@ from uosam.runs.refine import refine_folder
 from uosam.runs.summary import Run
 
 
+SILENCE = 1.0
+"""Seconds of a server that does not answer; the clients of the tests wait less."""
+
+
 class Faults:
     """Stands before a WSGI application and spoils answers of objects as a test says."""
 
@@ -42,9 +47,13 @@ class Faults:
         if self.kind == "500":
             start("500 Internal Server Error", [("Content-Length", "0")])
             return [b""]
+        if self.kind == "silent":
+            time.sleep(SILENCE)
         if self.kind == "refused":
             start("403 Forbidden", [("Content-Length", "0")])
             return [b""]
+        if self.kind == "silent":
+            return self.application(environ, start)
         said: list = []
         body = b"".join(self.application(environ, lambda *answer: said.append(answer)))
         status, headers = said[0][:2]
@@ -220,6 +229,35 @@ def test_faults_that_pass_are_not_seen(server, bucket: str, kind: str) -> None:
     store.write("b.bin", data)
     faults.left = 0
     assert store.read("b.bin") == data
+
+
+def test_a_server_that_does_not_answer_is_asked_again(server, bucket: str) -> None:
+    options = {"config_kwargs": {"read_timeout": 0.3 * SILENCE, "retries": {"max_attempts": 0}}}
+    store, faults = Store(url=f"s3://{bucket}/f", options=options), server[1]
+    store.write("a.bin", b"abc")
+    before = faults.asked
+    assert store.read("a.bin") == b"abc"
+    usual = faults.asked - before
+    faults.kind, faults.left = "silent", 1
+    assert store.read("a.bin") == b"abc"
+    assert faults.asked - before > 2 * usual
+    faults.left = 1
+    store.write("b.bin", b"abc")
+    assert (faults.left, store.read("b.bin")) == (0, b"abc")
+
+
+def test_a_server_that_stays_silent_is_given_up(
+    server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storing, "TRIES", 2)
+    s3fs = pytest.importorskip("s3fs")
+    monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
+    options = {"config_kwargs": {"read_timeout": 0.1, "retries": {"max_attempts": 0}}}
+    store, faults = Store(url=f"s3://{bucket}/f", options=options), server[1]
+    store.write("a.bin", b"abc")
+    faults.kind, faults.left = "silent", 10**6
+    with pytest.raises(OSError, match=r"2 times: 's3://.*a\.bin'"):
+        store.read("a.bin")
 
 
 def test_a_body_that_stays_cut_is_never_taken(server, bucket: str) -> None:

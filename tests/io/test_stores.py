@@ -26,7 +26,6 @@ from uosam.runs.manifest import MANIFEST, PARTIAL
 from uosam.runs.refine import refine_folder
 from uosam.runs.summary import Run
 
-
 SILENCE = 1.0
 """Seconds of a server that does not answer; the clients of the tests wait less."""
 

@@ -13,11 +13,14 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
+from typer.testing import CliRunner
 
 from tests.conftest import Scene
+from uosam.cli import build_app
 from uosam.config import load_config
 from uosam.errors import ConfigError, InputError
-from uosam.io.pairs import find_pairs
+from uosam.io.listings.table import read_manifest
+from uosam.io.pairs import Pairs, find_pairs
 from uosam.io.stores import mounts as mounting
 from uosam.io.stores import store as storing
 from uosam.io.stores.mounts import find_store, mount
@@ -319,3 +322,58 @@ def test_urls_that_lead_nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     monkeypatch.setitem(sys.modules, "fsspec", None)
     with pytest.raises(InputError, match=r"URLs need fsspec, got none"):
         list(Store(url="memory://x").names())
+
+
+def test_scores_overlays_and_manifests_may_lie_in_stores(bucket: str, photos: Path) -> None:
+    base = f"s3://{bucket}/deep"
+    for path in sorted((photos / "masks").rglob("*.png")):
+        ids = np.asarray(PIL.Image.open(path))
+        scores = (np.arange(3)[:, None, None] == ids).astype(np.float32)
+        soft = photos / "scores" / path.relative_to(photos / "masks").with_suffix(".npy")
+        soft.parent.mkdir(parents=True, exist_ok=True)
+        np.save(soft, scores * 0.6 + 0.1)
+    for part in ("images", "masks", "scores"):
+        upload(photos / part, Store(url=f"{base}/{part}"))
+    names = [f"n{index % 2}/p{index}" for index in range(4)]
+    rows = [f"{base}/images/{name}.png,masks/{name}.png,{name}" for name in names]
+    table = "\n".join(["image,mask,name", *rows]).encode()
+    Store(url=base).write("pairs.csv", table)
+
+    def refine(pairs: Pairs, out: Path, scores: str, overlay: str) -> Run:
+        config = load_config(
+            overrides=["backend.name=tests.fakes:load", f"labels.scores={scores}",
+                       f"engine.overlay={overlay}"]
+        )  # fmt: skip
+        return refine_folder(pairs, out, config)
+
+    done = refine(
+        read_manifest(Path(f"{base}/pairs.csv")),
+        mount(Path(f"{base}/out"), keep=True),
+        f"{base}/scores",
+        f"{base}/seen",
+    )
+    assert (dict(done.failures), sum(done.status.values())) == ({}, 4)
+    here = refine(
+        find_pairs(photos / "images", photos / "masks"),
+        photos / "plain",
+        str(photos / "scores"),
+        str(photos / "plainly"),
+    )
+    assert not here.failures
+    masks = [f"{name}.png" for name in names]
+    far, near = stored(f"{base}/out"), tree(photos / "plain")
+    assert [far[name] for name in masks] == [near[name] for name in masks]
+    assert stored(f"{base}/seen") == tree(photos / "plainly")
+    Store(url=f"{base}/scores").remove("n1/p3.npy")
+    again = mount(Path(f"{base}/new"), keep=True)
+    failed = refine(read_manifest(Path(f"{base}/pairs.csv")), again, f"{base}/scores", "")
+    assert "expected class scores" in failed.failures["n1/p3"]
+
+
+def test_folders_in_stores_are_scored(bucket: str, photos: Path) -> None:
+    for part, name in (("masks", "pred"), ("masks", "gt")):
+        upload(photos / part, Store(url=f"s3://{bucket}/{name}"))
+    pairs = f"s3://{bucket}/pred", f"s3://{bucket}/gt"
+    found = CliRunner().invoke(build_app(), ["eval", *pairs, "--csv", str(photos / "a.csv")])
+    assert found.exit_code == 0, found.output
+    assert (photos / "a.csv").read_text().splitlines()[1].startswith("pred,mIoU,100")

@@ -168,12 +168,16 @@ def command(
 
     "uosam eval PRED GT" scores one folder, "uosam eval A B C --gt GT" compares B and C with A.
     """
-    preds, target = _sides(paths, gt)
     from uosam.datasets.class_names import read_class_names
     from uosam.evaluation.evaluate import read_match
     from uosam.evaluation.export import Outputs, write_outputs
     from uosam.evaluation.types import EvaluateOptions
+    from uosam.io.stores.mounts import bring
+    from uosam.io.stores.store import read_url
 
+    preds, target = _sides(paths, gt)
+    if any(map(read_url, [*preds, target])):
+        preds, target = [bring(path) for path in preds], bring(target)
     words: dict[str, Any] = {
         "matching": matching,
         "solver": solver,

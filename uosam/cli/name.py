@@ -134,8 +134,10 @@ def command(
     from uosam.errors import ConfigError, InputError
     from uosam.io.codecs import LabelOptions
     from uosam.io.pairs import find_pairs
+    from uosam.io.stores.mounts import bring
     from uosam.regions.naming import NamingOptions
 
+    images, masks = bring(images), bring(masks)
     spread = read_spread(shard, engine, gpus, workers if workers > 1 else None)
     given = [f"naming.assign={assign}", f"naming.debias={debias}", f"text.device={device}"]
     given += [f"labels.background={background}"]

@@ -24,6 +24,8 @@ from uosam.geometry.depth_map import (
 )
 from uosam.geometry.render import RenderOptions
 from uosam.io.images import UNREADABLE, check_not_empty
+from uosam.io.stores.mounts import is_there
+from uosam.io.stores.store import read_url
 
 DEPTH_SUFFIXES = (".png", ".npy", ".npz", ".tif", ".tiff")
 """File name endings taken for depth, in any case."""
@@ -71,7 +73,7 @@ def find_depth(folder: Path, name: str) -> Path | None:
         for suffix in (*DEPTH_SUFFIXES, ".exr"):  # which ``read_depth`` refuses with a reason
             for spelling in (suffix, suffix.upper()):
                 path = folder / (stem + spelling)
-                if path.is_file():
+                if is_there(path):
                     return path
     return None
 
@@ -236,7 +238,7 @@ def check_depth(folder: str, grid: int) -> None:
     Raises:
         ConfigError: there is no such folder, or the global stage is left out.
     """
-    if not Path(folder).is_dir():
+    if read_url(folder) is None and not Path(folder).is_dir():
         raise ConfigError(f"depth.folder must be a folder of depth files, found none at {folder}")
     if grid == 0:
         raise ConfigError(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from uosam.errors import InputError
 from uosam.io.stored import read_stored
+from uosam.io.stores.mounts import is_there
 from uosam.structures import Floats, LabelMap
 
 
@@ -27,7 +28,7 @@ def find_scores(folder: Path, name: str) -> Path:
     for form in dict.fromkeys([name, *(unicodedata.normalize(f, name) for f in ("NFC", "NFD"))]):
         for suffix in (".npy", ".npz"):
             path = folder / (form + suffix)
-            if path.is_file():
+            if is_there(path):
                 return path
     raise InputError(
         f"{folder / name}: expected class scores (.npy or .npz) beside the mask, found none; write "

@@ -27,6 +27,7 @@ from uosam.io.images import Picture, check_same_size
 from uosam.io.outputs import check_folders
 from uosam.io.pairs import Pairs
 from uosam.io.soft import find_scores, read_scores
+from uosam.io.stores.mounts import mount
 from uosam.pipeline import refine
 from uosam.report.overlay import encode_confidence, encode_overlay
 from uosam.runs.details import make_details
@@ -111,7 +112,7 @@ class RefineTask(Task):
         files = {"image": sample.image, "mask": sample.coarse}
         scores = self.config.labels.scores
         if scores is not None:
-            files["scores"] = find_scores(Path(scores), sample.name)
+            files["scores"] = find_scores(mount(Path(scores)), sample.name)
         colours = self.config.labels.colours
         if colours is not None and colours not in BUILT_IN:
             files["colours"] = Path(colours)
@@ -183,7 +184,11 @@ class RefineTask(Task):
         engine = self.config.engine
         overlay = engine.overlay, ".jpg", encode_overlay
         confidence = engine.confidence, ".png", encode_confidence
-        return [(Path(a, sample.name + b), draw) for a, b, draw in (overlay, confidence) if a]
+        return [
+            (mount(Path(a), keep=True) / (sample.name + b), draw)
+            for a, b, draw in (overlay, confidence)
+            if a
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,7 +201,7 @@ class GuidedTask(RefineTask):
         """Return the files of the mask and its depth."""
         files = super().inputs(sample)
         options = self.config.depth
-        path = find_depth(Path(options.folder or ""), sample.name)
+        path = find_depth(mount(Path(options.folder or "")), sample.name)
         if path is None and not options.optional:
             raise InputError(
                 f"{Path(options.folder or '', sample.name)}: expected depth "
@@ -270,9 +275,10 @@ def refine_folder(
     depth = config.depth.folder
     if depth is not None:
         check_depth(depth, config.refine.global_region.grid)
-        inputs = [*inputs, Path(depth)]
+        inputs = [*inputs, mount(Path(depth))]
     drawn = {name: getattr(config.engine, name) for name in ("overlay", "confidence")}
-    check_folders({"output": out} | {k: Path(path) for k, path in drawn.items() if path}, inputs)
+    shown = {name: mount(Path(path), keep=True) for name, path in drawn.items() if path}
+    check_folders({"output": out} | shown, inputs)
     if not config.engine.overwrite:
         refuse_other_masks(out, pairs.samples)
     workers = choose_workers(config.engine.workers, len(pairs.samples), config.backend)

@@ -11,6 +11,7 @@ from typing import Any
 from uosam.errors import InputError
 from uosam.io.listings.names import Listing, Names
 from uosam.io.pairs import Pairs
+from uosam.io.stores.mounts import fetch, mount_file
 from uosam.structures import Sample
 from uosam.text import without_suffix
 
@@ -26,13 +27,15 @@ _COLUMNS = ("image", "mask", "name", "target")
 def read_manifest(path: Path) -> Pairs:
     """Read pairs from a CSV or Parquet table with columns image, mask and maybe name, target.
 
-    Relative paths are relative to the table's folder. Without a name the mask's path below the
-    folder that all masks share is taken, without suffix.
+    Table and files may be URLs. Relative paths are relative to the table's folder. Without a name
+    the mask's path below the folder that all masks share is taken, without suffix.
 
     Raises:
         InputError: the table cannot be read, lacks a column or a cell, or names are not unique
             relative paths.
     """
+    path = mount_file(path)
+    fetch([path])
     folder = path.resolve().parent
     cells = {column: Names() for column in _COLUMNS}
     shared: str | None = None
@@ -74,9 +77,9 @@ def read_manifest(path: Path) -> Pairs:
         row = order[index]
         return Sample(
             name=names[row],
-            image=folder / images[row],
-            coarse=folder / masks[row],
-            target=folder / targets[row] if targets[row] else None,
+            image=folder / mount_file(images[row]),
+            coarse=folder / mount_file(masks[row]),
+            target=folder / mount_file(targets[row]) if targets[row] else None,
         )
 
     return Pairs(samples=Listing(len(order), make))

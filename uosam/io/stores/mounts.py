@@ -58,6 +58,46 @@ def mount(path: Path, *, keep: bool = False) -> Path:
     return folder
 
 
+def mount_file(path: str | os.PathLike[str]) -> Path:
+    """Return a path of this machine that stands for the URL of a file; others as they are.
+
+    All files of a bucket or an archive lie below one folder. The file itself is not fetched.
+    """
+    url = read_url(path)
+    if url is None:
+        return Path(path)
+    inner, chain, rest = url.partition("::")
+    scheme, _, place = inner.partition("://")
+    if chain:
+        return mount(Path(f"{scheme}://::{rest}")) / place
+    bucket, _, name = place.partition("/")
+    return mount(Path(f"{scheme}://{bucket}")) / name
+
+
+def bring(path: Path) -> Path:
+    """Return a folder of the URL's last name with copies of all its files; others as they are.
+
+    Raises:
+        InputError: the folder is not there or cannot be listed.
+        OSError: the store fails again and again.
+    """
+    url = read_url(path)
+    folder = mount_file(path)
+    if url is not None:
+        fetch(folder / name for name in Store(url=_tidy(url)).names())
+    return folder
+
+
+def is_there(path: Path) -> bool:
+    """Tell whether there is such a file, on this machine or in the store that it stands for.
+
+    Raises:
+        OSError: the store fails again and again.
+    """
+    found = find_store(path)
+    return path.is_file() or (found is not None and found[0].has(found[1]))
+
+
 def _tidy(url: str) -> str:
     return url if "::" in url else url.rstrip("/")
 

@@ -122,6 +122,15 @@ class Store:
 
         return self._insist(name, get)
 
+    def has(self, name: str) -> bool:
+        """Tell whether a file is there.
+
+        Raises:
+            OSError: the store fails again and again.
+        """
+        filesystem, _ = self._place
+        return bool(self._insist(name, lambda: filesystem.isfile(self._path(name))))
+
     def write(self, name: str, data: bytes) -> None:
         """Write a file: whole or not at all, for whoever reads it.
 

@@ -21,6 +21,9 @@ from uosam.structures import Embedding, Floats, Prompts, Proposals
 STABILITY_OFFSET = 1.0
 """SAM's stability score compares the mask cut at logits minus and plus this value."""
 
+FEW = 32
+"""Prompts without masks about one picture that do not keep an accelerator busy by themselves."""
+
 _ENLARGED_AT_A_TIME = 16  # masks brought to a 1024 x 1024 square: 64 MiB of float32
 
 

@@ -19,6 +19,7 @@ import torch
 
 from uosam.backends import BackendOptions, checks
 from uosam.backends.batching import (
+    FEW,
     Part,
     by_area,
     decode_across,
@@ -68,10 +69,6 @@ def load(options: BackendOptions) -> SamBackend:
         judge=packaged_judge("uosam.backends.sam") if options.name == "tiny" else None,
         point_limits=POINT_LIMITS.get(options.name, SAM_LIMITS),
     )
-
-
-_FEW = 32
-"""Prompts without masks about one picture that do not keep an accelerator busy by themselves."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -221,7 +218,7 @@ class SamBackend:
                 min_stability=min_stability,
             ),
             self.batch_size,
-            0 if self.device.type == "cpu" else _FEW,
+            0 if self.device.type == "cpu" else FEW,
         )
 
     def _check(self, embedding: Embedding, prompts: Prompts) -> None:

@@ -210,12 +210,8 @@ class SamBackend:
         return decode_across(
             asked,
             lambda parts: self._decode_parts(parts, multimask, min_score, min_stability),
-            lambda embedding, prompts: self.decode(
-                embedding,
-                prompts,
-                multimask=multimask,
-                min_score=min_score,
-                min_stability=min_stability,
+            lambda *one: self.decode(
+                *one, multimask=multimask, min_score=min_score, min_stability=min_stability
             ),
             self.batch_size,
             0 if self.device.type == "cpu" else FEW,

@@ -3,8 +3,8 @@
 ``python -m benchmarks.depth_guide`` refines the five example pictures and five pictures of each of
 six development sets, with synthetic depth made from their ground truth: an upper bound. Then it
 counts proposals on real depth (``$UOSAM_SHARED/data/rgbd``), for which there is no truth. It prints
-two tables, appends a row to ``benchmarks/results/depth_guide.jsonl`` and, with ``--picture N``,
-draws examples for the docs.
+two tables and appends a row to ``benchmarks/results/depth_guide.jsonl``; ``depth_pictures`` draws
+what there is to see.
 """
 
 from __future__ import annotations
@@ -16,11 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-import PIL.Image
-import PIL.ImageDraw
-import PIL.ImageFont
 
 from benchmarks.accuracy import SETS, TOP, Picture, data, read_set
 from benchmarks.speed import facts, store
@@ -28,7 +24,6 @@ from benchmarks.synthetic_depth import SIX, synthetic_depth
 from uosam.backends import load_backend
 from uosam.config import Config, load_config
 from uosam.errors import UosamError
-from uosam.geometry.cloud import paint_groups
 from uosam.geometry.render import RenderOptions, make_guide
 from uosam.io.codecs import read_labels
 from uosam.io.depth import read_depth
@@ -36,13 +31,11 @@ from uosam.io.images import read_image
 from uosam.labels import iou
 from uosam.metrics.objects import object_scores
 from uosam.pipeline import refine
-from uosam.report.overlay import colour, draw_labels
 from uosam.stages.global_region import propose, search, vote
 from uosam.stages.proposals import best_of, grid_points
 from uosam.structures import Backend, Floats, Guide, Image, LabelMap, Masks
 
 RESULTS = Path(__file__).parent / "results" / "depth_guide.jsonl"
-PICTURE = TOP / "docs" / "images" / "depth_guide.jpg"
 CONFIGS = {"tiny": None, "graphcut": "graphcut"}
 GRID = 16
 ARMS = ("coarse", "no vote", "photo", "guide", "both")
@@ -202,40 +195,6 @@ def real_proposals(model: str, mode: str) -> dict[str, float]:
     return dict(zip(names, np.mean(rows, axis=0).tolist(), strict=True)) | {"images": len(rows)}
 
 
-def draw_masks(image: Image, masks: Masks) -> Image:
-    """Lay masks over a picture, the smaller on top."""
-    groups = paint_groups(masks, (image.shape[0], image.shape[1]))
-    table = np.array([colour(i).tolist() for i in range(len(masks))] or [[0, 0, 0]], np.float32)
-    grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB) * 0.6
-    drawn = np.where(groups[..., None] >= 0, 0.45 * grey + 0.55 * table[groups], grey)
-    return np.asarray(drawn.round(), np.uint8)
-
-
-def draw_examples(path: Path, most: int, model: str = "tiny", width: int = 300) -> None:
-    """Draw photo, rendering, proposals of both, and the votes of both, a row an example."""
-    config, drawing = config_of(model, "inverse")
-    backend = load_backend(config.backend)
-    titles = ("photograph", "synthetic depth", "proposals: photo", "proposals: depth")
-    titles += ("coarse mask", "vote: photo", "vote: depth")
-    rows = []
-    for number, picture in enumerate(examples()[:most]):
-        guide = make_guide(synthetic_depth(picture.target, seed=number), drawing)
-        maps, found = refine_all(picture, 0, guide, backend, config)
-        panels = [picture.image, guide.image]
-        panels += [draw_masks(picture.image, found[arm]) for arm in ("photo", "guide")]
-        panels += [draw_labels(picture.image, maps[arm]) for arm in ("coarse", "photo", "guide")]
-        height = round(width * picture.image.shape[0] / picture.image.shape[1])
-        small = [cv2.resize(p, (width, height), interpolation=cv2.INTER_AREA) for p in panels]
-        gap = np.full((height, 6, 3), 255, np.uint8)
-        rows.append(np.concatenate([part for p in small for part in (p, gap)], axis=1)[:, :-6])
-        rows.append(np.full((6, rows[-1].shape[1], 3), 255, np.uint8))
-    head = PIL.Image.new("RGB", (rows[0].shape[1], 26), "white")
-    pen, font = PIL.ImageDraw.Draw(head), PIL.ImageFont.load_default(size=15)
-    for column, title in enumerate(titles):
-        pen.text((column * (width + 6) + 4, 4), title, fill="black", font=font)
-    PIL.Image.fromarray(np.concatenate([np.asarray(head), *rows])).save(path, quality=82)
-
-
 def table(result: dict[str, Any]) -> str:
     """Return the upper bound in points as a Markdown table."""
     lines = ["| model | rendering | " + " | ".join(ARMS) + " |", "|---" * (len(ARMS) + 2) + "|"]
@@ -255,11 +214,7 @@ def main() -> None:
     parser.add_argument("--mode", default="inverse", help="how depth is drawn")
     parser.add_argument("--per-set", type=int, default=5, help="pictures of each set")
     parser.add_argument("--dry-run", action="store_true", help="print, store nothing")
-    parser.add_argument("--picture", type=int, metavar="N", help="draw N examples, measure nothing")
     asked = parser.parse_args()
-    if asked.picture:
-        draw_examples(PICTURE, asked.picture)
-        return
     try:
         for model in asked.models:
             bound = upper_bound(model, asked.mode, asked.per_set)

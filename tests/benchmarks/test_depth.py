@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from benchmarks.accuracy import Picture
-from benchmarks.depth_guide import ARMS, change, config_of, draw_masks, refine_all, summary, table
+from benchmarks.depth_guide import ARMS, change, config_of, refine_all, summary, table
+from benchmarks.depth_pictures import draw_masks, draw_rows
 from benchmarks.speed_depth import _frame
 from benchmarks.synthetic_depth import FARTHEST, NEAREST, SIX, synthetic_depth, write_sets
 from tests.conftest import Scene
@@ -52,6 +54,14 @@ def test_arms_differ_in_where_proposals_come_from(scene: Scene) -> None:
     assert draw_masks(noise, found["guide"][:0]).shape == noise.shape
     means = {arm: {"iou": 0.5, "boundary_iou": 0.25} for arm in ARMS}
     assert table({"tiny/log": means}).splitlines()[-1].startswith("| tiny | log | 50.0 / 25.0 |")
+
+
+def test_a_row_a_picture_is_drawn(scene: Scene, tmp_path: Path) -> None:
+    picture = Picture(image=scene.image, coarse=scene.coarse, target=scene.target)
+    guide = make_guide(synthetic_depth(scene.target))
+    draw_rows(tmp_path / "rows.png", [(picture, guide)] * 2, "made-up depth", "graphcut", width=60)
+    with PIL.Image.open(tmp_path / "rows.png") as drawn:
+        assert drawn.size == (7 * 60 + 6 * 6, 26 + 2 * (40 + 6))
 
 
 def test_changes_are_means_over_objects_with_bounds_over_pictures() -> None:

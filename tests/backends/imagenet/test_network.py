@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from uosam.backends.imagenet import weights
-from uosam.backends.imagenet.network import fit_long_side, load
+from uosam.backends.imagenet.network import ImageNetClassifier, fit_long_side, load
 from uosam.backends.imagenet.weights import find_weights
 from uosam.config import examples_folder
 from uosam.datasets.class_names import synset_names
@@ -41,6 +41,17 @@ def test_it_knows_the_example_pictures(classifier, examples):
     for (name, expected), view in zip(shown.items(), views, strict=True):
         assert expected in NAMES[int(view.probabilities.argmax())], name
         assert view.probabilities.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_norms_are_in_the_convolutions(classifier, examples):
+    plain = ImageNetClassifier(network=weights.build(find_weights()), device=torch.device("cpu"))
+    for network, norms in ((plain.network, True), (classifier.network, False)):
+        kinds = [isinstance(part, torch.nn.BatchNorm2d) for part in network.modules()]
+        assert any(kinds) == norms
+    picture = fit_long_side(examples["coffee"], 224)
+    ((one,), (two,)) = plain.look([picture]), classifier.look([picture])
+    np.testing.assert_allclose(one.features, two.features, atol=2e-4)
+    np.testing.assert_allclose(one.probabilities, two.probabilities, atol=1e-5)
 
 
 def test_cells_are_the_classifier_on_the_features(classifier, examples):

@@ -161,6 +161,7 @@ def fold(network: Any) -> Any:
     """
     for part in list(network.modules()):
         before: Any = None
+        child: Any
         for name, child in list(part.named_children()):
             if isinstance(child, torch.nn.BatchNorm2d) and isinstance(before, torch.nn.Conv2d):
                 before.weight, before.bias = fuse_conv_bn_weights(

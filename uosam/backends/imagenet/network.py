@@ -161,19 +161,19 @@ def fold(network: Any) -> Any:
     """
     for part in list(network.modules()):
         before: Any = None
-        child: Any
         for name, child in list(part.named_children()):
             if isinstance(child, torch.nn.BatchNorm2d) and isinstance(before, torch.nn.Conv2d):
+                norm: Any = child
                 before.weight, before.bias = fuse_conv_bn_weights(
                     before.weight,
                     before.bias,
-                    child.running_mean,
-                    child.running_var,
-                    child.eps,
-                    child.weight,
-                    child.bias,
+                    norm.running_mean,
+                    norm.running_var,
+                    norm.eps,
+                    norm.weight,
+                    norm.bias,
                 )
-                setattr(part, name, child.act)
+                setattr(part, name, norm.act)
             if not isinstance(child, torch.nn.Identity):
                 before = child
     return network

@@ -155,12 +155,10 @@ def against_rivals(rows: dict[str, dict[str, Any]], images: int) -> str:
     said = []
     for name, title in (("mIoU", "mIoU"), ("boundary_mIoU", "boundary mIoU")):
         best = max(rivals, key=lambda method: gains[method][name])
-        text = f"{best} in {title}"
-        if gains[best][name] > 0:
-            factor = gains["uosam"][name] / gains[best][name]
-            text += f" (uosam gains {factor:.1f} times as much)"
-        said.append(text)
-    return f"The nearest rival is {' and '.join(said)}."
+        factor = gains["uosam"][name] / gains[best][name] if gains[best][name] > 0 else math.nan
+        times = "" if math.isnan(factor) else f": uosam gains {factor:.1f} times as much"
+        said.append(f"in {title} it is {best}{times}")
+    return f"The nearest rival: {', '.join(said)}."
 
 
 def _has(rows: dict[str, dict[str, Any]], method: str, images: int) -> bool:
@@ -199,17 +197,18 @@ def commits(rows: dict[str, dict[str, Any]]) -> str:
     return f"{said}. {last['cores']} cores, {last['cpu']}, Python {last['python']}."
 
 
-def fill(text: str, content: str, name: str) -> str:
-    """Return a text with ``content`` between the markers.
+def fill(text: str, content: str, name: str, mark: str = "network") -> str:
+    """Return a text with ``content`` between the markers that are called ``mark``.
 
     Raises:
         InputError: a marker is missing.
     """
-    head, begin, rest = text.partition(BEGIN)
-    _, end, tail = rest.partition(END)
+    first, last = (marker.replace("network", mark) for marker in (BEGIN, END))
+    head, begin, rest = text.partition(first)
+    _, end, tail = rest.partition(last)
     if not (begin and end):
-        raise InputError(f"{name} must hold the lines {BEGIN} and {END}")
-    return f"{head}{BEGIN}\n{content}\n{END}{tail}"
+        raise InputError(f"{name} must hold the lines {first} and {last}")
+    return f"{head}{first}\n{content}\n{last}{tail}"
 
 
 def fill_files(results: Path, few: int) -> None:

@@ -1,7 +1,7 @@
 """Which clusters to begin with: k-means on a segmenter's features, or on ImageNet's.
 
 ``python -m benchmarks.clusters`` finds as many clusters as there are classes in pictures of
-``$UOSAM_SHARED/data``, at the size and on the pictures of ``benchmarks.loop`` and of further sets,
+``$UOSAM_SHARED/data``, at the size of ``benchmarks.loop``,
 and scores them with a Hungarian matching of pixels. A row for each way and set goes to
 ``benchmarks/results/clusters.jsonl``; what is in it is not done again.
 """
@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from benchmarks.accuracy import TOP, changed_files
-from benchmarks.loop import HEADLINES, SETS, SIDE, Source, done, prepare
+from benchmarks.loop import HEADLINES, SIDE, Source, done, prepare
 from benchmarks.speed import facts, store
 from uosam.errors import UosamError
 from uosam.evaluation.evaluate import evaluate
@@ -29,14 +29,20 @@ from uosam.runs.coarse import label_folder
 from uosam.runs.coarse_models import CoarseOptions
 
 RESULTS = Path(__file__).parent / "results" / "clusters.jsonl"
-MORE = {
+SETS = {
+    "street": Source(folder="val/street", amount=12),
+    "plants": Source(folder="val/plants", amount=12),
+    "aerial": Source(folder="val/aerial", amount=12),
+    "voc_classes": Source(folder="voc_classes", amount=16),
+    "facade": Source(folder="train/facade", amount=12, flat=True),
+    "camvid": Source(folder="train/camvid", amount=12, ignore=11, flat=True),
     "val facade": Source(folder="val/facade", amount=20),
     "garments": Source(folder="val/garments", amount=15),
     "objects_voc": Source(folder="val/objects_voc", amount=20),
     "indoor": Source(folder="val/indoor", amount=12),
     "ccp": Source(folder="train/ccp", amount=24, flat=True),
 }
-"""Sets beside those of the loop; ids of indoor number regions of a picture, not classes."""
+"""Ids of indoor number regions of a picture, not classes."""
 WAYS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "kmeans, graphcut": ("kmeans", {"backend": "graphcut"}),
     "kmeans, tiny": ("kmeans", {"backend": "tiny"}),
@@ -48,7 +54,7 @@ WAYS: Mapping[str, tuple[str, dict[str, Any]]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sets", nargs="+", choices={**SETS, **MORE}, default=[*SETS, *MORE])
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--work", type=Path, default=Path("loop_out/clusters"))
@@ -59,7 +65,7 @@ def main() -> None:
     options = EvaluateOptions(background="none", matching="pixels")
     for seed in arguments.seeds:
         for name in arguments.sets:
-            source = {**SETS, **MORE}[name]
+            source = SETS[name]
             work = arguments.work / f"{name.replace(' ', '_')}-{source.amount}"
             classes = 0
             for way in arguments.ways:

@@ -25,7 +25,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from uosam.baselines.dense_crf import refine_dense_crf
+from uosam.baselines.dense_crf import dense_crf
 from uosam.baselines.samrefiner import refine_samrefiner
 
 from benchmarks.accuracy import TOP, changed_files
@@ -35,9 +35,13 @@ from uosam.config import Config, load_config
 from uosam.errors import UosamError
 from uosam.evaluation.evaluate import evaluate
 from uosam.evaluation.rounds.loop import LoopOptions, run_loop
+from uosam.evaluation.rounds.record import count_ids, refuse
 from uosam.evaluation.types import EvaluateOptions
-from uosam.io.codecs import read_labels, write_labels
+from uosam.io.codecs import LabelOptions, read_labels, write_labels
 from uosam.io.images import read_image
+from uosam.io.pairs import find_pictures
+from uosam.runs.coarse import label_folder
+from uosam.runs.coarse_models import CoarseOptions
 from uosam.structures import Image, LabelMap
 from uosam.training.student.options import StudentOptions
 
@@ -66,18 +70,23 @@ class Source:
 
 SETS = {
     "street": Source(folder="val/street", amount=12),
+    "facade": Source(folder="val/facade", amount=12),
     "plants": Source(folder="val/plants", amount=12),
+    "garments": Source(folder="val/garments", amount=12),
     "aerial": Source(folder="val/aerial", amount=12),
+    "objects_voc": Source(folder="val/objects_voc", amount=12),
     "voc_classes": Source(folder="voc_classes", amount=16),
-    "facade": Source(folder="train/facade", amount=12, flat=True),
-    "camvid": Source(folder="train/camvid", amount=12, ignore=11, flat=True),
+    "train facade": Source(folder="train/facade", amount=40, flat=True),
+    "train camvid": Source(folder="train/camvid", amount=40, ignore=11, flat=True),
 }
-"""Sets whose truth no student sees; facade and camvid are pictures that the embedded segmenter was
-trained on, class-agnostic, which flatters its refining there."""
+"""Sets whose truth no student sees. Those of train are pictures that the embedded segmenter was
+trained on, class-agnostic: on these the student's schedule was chosen."""
+TABLE = ("street", "facade", "plants", "garments", "aerial")
 
 STUDENT = StudentOptions(
-    side=256, crop=128, pictures=6, epochs=40, least_steps=100, most_steps=200, check_every=25
+    side=256, crop=128, pictures=6, least_steps=200, most_steps=200, check_every=50
 )
+"""A shorter schedule than the default, for pictures of this size."""
 
 
 def prepare(data: Path, source: Source, work: Path) -> int:
@@ -123,11 +132,17 @@ def refine_with(
 
 def run_set(
     work: Path, classes: int, seed: int, rounds: int, config: Config
-) -> dict[str, tuple[Path, float]]:
-    """Run the loop and its rivals; return the masks of each step, and seconds up to there."""
+) -> tuple[dict[str, tuple[Path, float]], dict[str, dict[str, Any]]]:
+    """Run the loop and its rivals.
+
+    Returns:
+        The masks of each step with the seconds up to there, and what is told of students by step:
+        their agreement, and why ``uosam loop`` would not have used them.
+    """
     images = work / "images"
     student = replace(STUDENT, seed=seed, device="cpu")
     steps: dict[str, tuple[Path, float]] = {}
+    notes: dict[str, dict[str, Any]] = {}
 
     def loop(name: str, options: LoopOptions, first: str = "") -> None:
         start = time.process_time()
@@ -138,31 +153,48 @@ def run_set(
             if number or first:
                 coarse = stage.coarse or work / name / "round-0" / "coarse"
                 steps[f"{own}, coarse" if number else first] = (coarse, seconds)
+            agreed = result.rounds[number].agreement
+            if agreed is not None:
+                labels = LabelOptions(background="none")
+                counts = count_ids(number, work / name, labels, result.samples)
+                notes[f"{own}, coarse"] = {"agreement": agreed, "refused": refuse(agreed, counts)}
             if stage.refined is not None:
                 steps[f"{own}, refined"] = (stage.refined, seconds)
         steps[f"{name}, kept"] = (result.masks, seconds)
 
+    settings = {"seed": seed, "side": SIDE}
     whole = LoopOptions(
-        rounds=rounds, k=classes, settings={"seed": seed, "side": SIDE}, config=config,
-        student=student,
-    )  # fmt: skip
+        rounds=rounds, k=classes, settings=settings, config=config, student=student, guards=False
+    )
     loop("loop", whole, "k-means")
     clusters = work / "loop" / "round-0" / "coarse"
     plain = replace(config, labels=replace(config.labels, background="none"))
-    alone = LoopOptions(rounds=rounds, masks=clusters, config=plain, student=student, refines=False)
+    alone = replace(whole, k=None, masks=clusters, settings={}, config=plain, refines=False)
     loop("no refining", alone)
     backend = load_backend(config.backend)
-    rivals: dict[str, Callable[[Image, LabelMap], LabelMap]] = {
-        "dense CRF": lambda i, m: refine_dense_crf(i, m, background=None),
-        "SAMRefiner": lambda i, m: refine_samrefiner(i, m, backend, background=None),
-    }
-    for name, method in rivals.items():
-        out = work / name / "refined"
-        seconds = refine_with(method, images, clusters, out)
-        steps[name] = (out, seconds)
+    start = time.process_time()
+    scores = work / "scores"
+    soft = CoarseOptions(
+        model="clusters",
+        settings={**settings, "classes": classes},
+        device="cpu",
+        scores=str(scores),
+    )
+    label_folder(find_pictures(images)[0], work / "soft", soft)
+    for path in sorted(clusters.glob("*.png")):
+        shares = np.load(scores / f"{path.stem}.npy").astype(np.float32)
+        sharp = dense_crf(np.log(np.clip(shares, 1e-5, 1)), read_image(images / path.name))
+        spec = read_labels(path, background=None, ignore=None).spec
+        write_labels(work / "dense CRF" / path.name, sharp.argmax(0).astype(np.int32), spec)
+    shutil.rmtree(scores)
+    steps["dense CRF"] = (work / "dense CRF", time.process_time() - start)
     own = work / "SAMRefiner" / "refined"
+    seconds = refine_with(
+        lambda i, m: refine_samrefiner(i, m, backend, background=None), images, clusters, own
+    )
+    steps["SAMRefiner"] = (own, seconds)
     loop("SAMRefiner, retrained", replace(alone, masks=own, rounds=1))
-    return steps
+    return steps, notes
 
 
 def score(steps: dict[str, tuple[Path, float]], work: Path) -> list[dict[str, Any]]:
@@ -198,7 +230,7 @@ def done(path: Path, key: dict[str, Any]) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(TABLE))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--amount", type=int, help="pictures of each set; default: its own number")
@@ -221,8 +253,8 @@ def main() -> None:
             work = arguments.work / f"{name}-{seed}-{source.amount}"
             try:
                 classes = prepare(shared / "data", source, work)
-                steps = run_set(work, classes, seed, arguments.rounds, config)
-                rows = score(steps, work)
+                steps, notes = run_set(work, classes, seed, arguments.rounds, config)
+                rows = [{**row, **notes.get(row["step"], {})} for row in score(steps, work)]
             except UosamError as error:
                 sys.exit(f"error: {name}, seed {seed}: {error}")
             for row in rows:

@@ -25,6 +25,12 @@ def command(
         int | None,
         typer.Option("--over", metavar="N", min=1, help="As in 'uosam coarse --k K --over N'."),
     ] = None,
+    guard: Annotated[
+        bool,
+        typer.Option(
+            help="End before a student is used that lost ids or did not learn what it was taught."
+        ),
+    ] = True,
     background: Annotated[
         str | None,
         typer.Option(help="Id of MASKS that is no object, or 'none'; short for labels.background."),
@@ -91,6 +97,7 @@ def command(
         | ({} if over is None else {"over": over}),
         config=build_config(changes),
         student=student,
+        guards=guard,
     )
     with resumable():
         result = run_loop(
@@ -109,6 +116,8 @@ def command(
             f"round {entry.number}: {100 * entry.changed:.1f} % of pixels changed, "
             f"{entry.kept} of {len(result.samples)} pictures keep its mask{said}{gone}"
         )
+    if result.refused:
+        typer.echo(f"the student of round {len(result.rounds)} was not used: {result.refused}")
     for name, reason in sorted(result.failures.items()):
         typer.echo(printable(f"failed: {name}: {reason}"), err=True)
     typer.echo(printable(f"masks {result.masks}, page {out / 'loop.html'}"))

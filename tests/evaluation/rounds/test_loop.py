@@ -16,6 +16,7 @@ from uosam.cli import build_app
 from uosam.config import Config
 from uosam.errors import ConfigError, InputError
 from uosam.evaluation.rounds.loop import LoopOptions, run_loop
+from uosam.evaluation.rounds.page import to_html
 from uosam.io.codecs import LabelOptions, read_labels
 from uosam.training.student.options import StudentOptions
 
@@ -131,6 +132,27 @@ def test_without_refining_the_masks_are_those_of_the_models(folder):
     np.testing.assert_array_equal(
         read_labels(first).labels, read_labels(folder / "masks" / "sub" / "0.png").labels
     )
+
+
+def test_a_student_that_is_refused_ends_the_loop(folder, monkeypatch):
+    """A rate of nothing, and weights to begin with that say one id alone."""
+    monkeypatch.setattr(
+        "uosam.training.student.run.class_means",
+        lambda views, classes: [torch.zeros(classes, c) for c in (40, 112, 320)],
+    )
+    lazy = replace(STUDENT, learning_rate=1e-12)
+    options = from_masks(folder, rounds=2, student=lazy)
+    result = run_loop(folder / "images", folder / "out", options)
+    assert [entry.number for entry in result.rounds] == [0]
+    assert result.refused == "ids that it was taught are gone: 1, 2"
+    assert json.loads((folder / "out/loop.jsonl").read_text().splitlines()[0])["refused"]
+    for path in sorted((folder / "out/round-0/kept/sub").glob("*.png")):
+        assert path.read_bytes() == (folder / "out/masks/sub" / path.name).read_bytes()
+    page = to_html(result, options.config.labels)
+    assert "The next student was not used: ids that it was taught are gone: 1, 2." in page
+    free = run_loop(folder / "images", folder / "free", replace(options, guards=False))
+    assert [entry.number for entry in free.rounds] == [0, 1, 2]
+    assert free.refused == ""
 
 
 def test_a_bad_picture_is_told_and_the_rest_goes_on(folder):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from uosam.backends.student.network import blank_encoder
+from uosam.backends.student.network import SHARPNESS, Decoder, blank_encoder
 from uosam.errors import ConfigError
 from uosam.structures import IGNORE
 from uosam.training.student.lessons import (
@@ -21,7 +21,7 @@ from uosam.training.student.objective import (
     update_confusion,
 )
 from uosam.training.student.options import StudentOptions
-from uosam.training.student.views import Views
+from uosam.training.student.views import Views, class_means
 
 
 def test_a_band_is_left_out_but_no_id_is_lost():
@@ -131,6 +131,46 @@ def test_crops_of_maps_lie_where_the_labels_lie():
         own = crop.flip(2) if mirrored else crop
         places = [(y, x) for y in range(2) for x in range(4)]
         assert any(np.array_equal(own, whole[:, y : y + 2, x : x + 2]) for y, x in places)
+
+
+def test_a_decoder_begins_as_the_nearest_class_mean():
+    """Beside a plain reading: columns of length 1, their mean by class, and the largest cosine."""
+    pytest.importorskip("timm", reason="needs pip install 'uosam[imagenet]'")
+    rng = np.random.default_rng(0)
+    torch.manual_seed(0)
+    squares = np.array([[IGNORE, 0, 1], [4, 1, 0], [0, 0, 4]], np.int32)  # 2 and 3 stand nowhere
+    labels = squares.repeat(8, 0).repeat(8, 1)
+    lesson = Lesson(
+        name="a",
+        image=rng.integers(0, 255, (96, 96, 3)).astype(np.uint8),
+        labels=labels,
+        weights=np.ones((24, 24), np.float32),
+    )
+    views = Views([lesson], blank_encoder(), StudentOptions(side=96, crop=96, views=0))
+    means = class_means(views, 5)
+    levels = [torch.from_numpy(level)[None].float() for level in views.features(0, 0)]
+    deepest = levels[3][0].numpy().reshape(320, -1).T  # a cell for eight by eight labels
+    columns = deepest / np.linalg.norm(deepest, axis=1, keepdims=True)
+    cells = squares.ravel()
+    for label in (0, 1, 4):
+        np.testing.assert_allclose(
+            means[2][label], columns[cells == label].mean(axis=0), rtol=1e-4, atol=1e-6
+        )
+    assert not means[2][2:4].any()
+    decoder = Decoder(5)
+    decoder.begin(means)
+    weights = [layer.weight[:, :, 0, 0] for layer in decoder.direct]
+    assert torch.cat(weights, dim=1).norm(dim=1)[[0, 1, 4]].tolist() == pytest.approx(
+        [SHARPNESS / 3**0.5] * 3, rel=1e-5
+    )
+    with torch.inference_mode():
+        logits = decoder(levels)[0]
+    sums = torch.zeros(5, 24, 24)
+    for weight, level in zip(weights, levels[1:]):  # noqa: B905
+        own = torch.nn.functional.normalize(level[0], dim=0)
+        scores = torch.einsum("kc,chw->khw", weight, own)
+        sums += torch.nn.functional.interpolate(scores[None], (24, 24), mode="bilinear")[0]
+    np.testing.assert_allclose(logits, sums.detach(), atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -97,9 +97,16 @@ def test_it_learns_what_the_masks_mean_and_not_their_mistakes(folder):
     assert (taught.pictures, taught.classes, taught.steps) == (10, 3, 40)
     assert 0.5 < taught.agreement < 1
     assert len(lines) == 4
-    before, after = right(folder, load(taught.weights, device="cpu"))
+    score = load(taught.weights, device="cpu")
+    before, after = right(folder, score)
     assert before < 0.96
-    assert after > before + 0.015
+    assert after > before
+    mended = []
+    for path in sorted((folder / "true").iterdir()):
+        true, mask = (read_labels(folder / k / path.name).labels for k in ("true", "masks"))
+        said = score(read_image(folder / "images" / path.name)).argmax(axis=0)
+        mended.append((said == true)[true != mask])
+    assert np.concatenate(mended).mean() > 0.85  # what is wrong elsewhere lies along outlines
 
 
 class Stop:

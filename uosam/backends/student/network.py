@@ -1,7 +1,8 @@
 """The student's network: an encoder of four strides and a light decoder.
 
 The decoder is a feature pyramid (Lin et al., CVPR 2017) with depthwise separable blocks. Its norms
-are over groups of channels, so that it does the same whatever a batch holds.
+are over groups of channels, so that it does the same whatever a batch holds. Beside it stands a
+linear map of the encoder's columns, which can begin as the nearest class mean.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ CHANNELS = {4: 24, 8: 40, 16: 112, 32: 320}
 """Stride to channels of the encoder's feature maps."""
 
 WIDTH = 64
+DIRECT = (8, 16, 32)
+"""Strides of the columns that are mapped to classes directly."""
+SHARPNESS = 20.0
+"""Logits of the nearest class mean are so many times the cosine."""
 _STAGES = {1: 4, 2: 8, 4: 16, 6: 32}  # the last stage of blocks at each stride
 _GROUPS = 8
 
@@ -77,6 +82,25 @@ class Decoder(nn.Module):
         self.laterals = nn.ModuleList(_lateral(c, width) for c in CHANNELS.values())
         self.blocks = nn.ModuleList(_block(width) for _ in CHANNELS)
         self.classify = nn.Conv2d(width, classes, 1)
+        self.direct = nn.ModuleList(
+            nn.Conv2d(CHANNELS[stride], classes, 1, bias=False) for stride in DIRECT
+        )
+
+    @torch.no_grad()
+    def begin(self, means: Levels) -> None:
+        """Become the nearest class mean by cosine; the pyramid says nothing as yet.
+
+        Args:
+            means: (K, C) of each stride of ``DIRECT``: mean of the columns of each class, each of
+                length 1 before; 0 for a class without a cell, which then is never the answer.
+        """
+        lengths = torch.cat(means, dim=1).norm(dim=1, keepdim=True).clamp(min=1e-12)
+        for layer, mean in zip(self.direct, means, strict=True):
+            weight = SHARPNESS * mean / (lengths * len(means) ** 0.5)
+            layer.weight.copy_(weight[:, :, None, None])
+        nn.init.zeros_(self.classify.weight)
+        if self.classify.bias is not None:
+            nn.init.zeros_(self.classify.bias)
 
     def forward(self, levels: Levels, kept: Levels | None = None) -> torch.Tensor:
         """Return the logits.
@@ -94,6 +118,9 @@ class Decoder(nn.Module):
                 own = own + F.interpolate(cells, own.shape[2:], mode="bilinear")
             cells = self.blocks[index](F.relu(own))
         logits: torch.Tensor = self.classify(cells)
+        for layer, level in zip(self.direct, levels[-len(DIRECT) :], strict=True):
+            own = layer(F.normalize(level, dim=1))
+            logits = logits + F.interpolate(own, logits.shape[2:], mode="bilinear")
         return logits
 
 

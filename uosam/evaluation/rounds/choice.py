@@ -1,7 +1,8 @@
 """Which of several label maps of one picture is kept: by agreement and confidence, never by truth.
 
-The idea is the store of best pseudo-labels of SEE (He et al., 2025); agreement is with the maps of
-the other rounds, confidence that of the newest student.
+The idea is the store of best pseudo-labels of SEE (He et al., 2025). Agreement is with the maps of
+the other rounds, confidence that of refining: no student has a say, since the newest would prefer
+what it taught itself.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class Choice:
     Attributes:
         index: of the map that is kept.
         agreements: of each map with all of them, itself included, in (0, 1].
-        confidences: mean probability of each map's labels, in [0, 1].
+        confidences: mean confidence of each map's labels, in [0, 1].
         shares: (H, W) share of the maps that say at a pixel what the kept one says, in (0, 1].
     """
 
@@ -48,32 +49,29 @@ def overlap(first: LabelMap, second: LabelMap) -> float:
     return float(np.mean(both / (counts.sum(axis=1) + counts.sum(axis=0) - both)))
 
 
-def mean_probability(labels: LabelMap, probabilities: Floats) -> float:
-    """Return the mean of (K, H, W) probabilities at the labels; an id without a channel has 0."""
+def mean_confidence(labels: LabelMap, sure: Floats) -> float:
+    """Return the mean of (H, W) confidence where labels are known; 0 without any.
+
+    >>> mean_confidence(np.array([[0, 2, -1]]), np.array([[0.5, 1.0, 0.0]], np.float32))
+    0.75
+    """
     known = labels >= 0
-    if not known.any():
-        return 0.0
-    within = known & (labels < len(probabilities))
-    index = np.where(within, labels, 0)[None].astype(np.int64)
-    own = np.take_along_axis(probabilities, index, axis=0)[0]
-    return float((own * within)[known].mean())
+    return float(sure[known].mean()) if known.any() else 0.0
 
 
-def choose(maps: Sequence[LabelMap], probabilities: Floats | None) -> Choice:
+def choose(maps: Sequence[LabelMap], sure: Sequence[Floats]) -> Choice:
     """Keep the map with the largest product of agreement and confidence; of equals the latest.
 
     Args:
         maps: (H, W) ids of each round, the first round's first.
-        probabilities: (K, H, W) of the newest student; None before there is one.
+        sure: (H, W) confidence of refining in [0, 1], for each of them.
     """
     pairs: NDArray[np.float64] = np.ones((len(maps), len(maps)))
     for i in range(len(maps)):
         for j in range(i):
             pairs[i, j] = pairs[j, i] = overlap(maps[i], maps[j])
     agreements = pairs.mean(axis=1)
-    confidences = [
-        1.0 if probabilities is None else mean_probability(labels, probabilities) for labels in maps
-    ]
+    confidences = [mean_confidence(*pair) for pair in zip(maps, sure, strict=True)]
     worth = np.multiply(agreements, confidences)
     index = len(maps) - 1 - int(np.argmax(worth[::-1]))
     shares = np.mean([labels == maps[index] for labels in maps], axis=0)

@@ -14,18 +14,15 @@ import numpy as np
 import PIL.Image
 
 import uosam
-from uosam.backends.student.model import load as load_student
 from uosam.errors import InputError
 from uosam.evaluation.rounds.choice import Choice, choose, overlap
 from uosam.io.codecs import LabelFile, LabelOptions, encode_labels, read_with
-from uosam.io.images import read_image
 from uosam.report.overlay import to_grey
 from uosam.runs.engine import run_folder
-from uosam.runs.manifest import file_digest
 from uosam.runs.rows import Row
 from uosam.runs.summary import Run
 from uosam.runs.task import Encoded, Outcome, Task
-from uosam.structures import Floats, Image, Sample
+from uosam.structures import Floats, Sample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +52,8 @@ class Stage:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Read:
-    """A picture, its refined masks of all rounds, and the newest round's coarse mask."""
+    """The refined masks of a picture of all rounds, and the newest round's coarse mask."""
 
-    image: Image
     files: tuple[LabelFile, ...]
     coarse: LabelFile
     sure: tuple[Floats, ...]
@@ -72,9 +68,7 @@ class KeepTask(Task):
         confidence: folder of their confidence: that of refining, times the share of the rounds
             that agree.
         stages: of all rounds so far.
-        student: weights of the newest student; None before there is one.
         labels: how the masks are read.
-        device: of the student.
     """
 
     titles: ClassVar[Mapping[str, str]] = {"kept": "kept", "newest": "of the newest round"}
@@ -82,9 +76,7 @@ class KeepTask(Task):
     folder: Path
     confidence: Path
     stages: tuple[Stage, ...]
-    student: Path | None
     labels: LabelOptions
-    device: str = "auto"
 
     @property
     def out(self) -> Path:
@@ -92,10 +84,13 @@ class KeepTask(Task):
         return self.folder
 
     def header(self) -> Row:
-        """Return the version, and which student judges."""
-        weights = "none" if self.student is None else file_digest(self.student)
-        settings = {"rounds": len(self.stages), "background": self.labels.background}
-        return {"uosam": uosam.__version__, "weights": weights, "settings": settings}
+        """Return the version, and what is chosen from by which rule."""
+        settings = {
+            "rounds": len(self.stages),
+            "background": self.labels.background,
+            "rule": "agreement and refining",
+        }
+        return {"uosam": uosam.__version__, "weights": "none", "settings": settings}
 
     def inputs(self, sample: Sample) -> Mapping[str, Path]:
         """Return the picture and its masks."""
@@ -118,17 +113,15 @@ class KeepTask(Task):
         """Return where the confidence goes."""
         return (self.confidence / f"{sample.name}.png",)
 
-    def load(self) -> Callable[[Image], Floats] | None:
-        """Load the student."""
-        return None if self.student is None else load_student(self.student, device=self.device)
+    def load(self) -> None:
+        """Load nothing: files say it all."""
 
     def read(self, sample: Sample) -> Read:
-        """Read the picture and its masks."""
+        """Read the masks."""
         files = self.inputs(sample)
         own = (self.labels, *[replace(self.labels, codec="auto")] * (len(self.stages) - 1))
         masks = [read_with(files[f"refined_{index}"], labels) for index, labels in enumerate(own)]
         return Read(
-            image=read_image(files["image"]),
             files=tuple(masks),
             coarse=read_with(files["coarse"], own[-1]),
             sure=tuple(
@@ -137,11 +130,10 @@ class KeepTask(Task):
             ),
         )
 
-    def compute(self, model: Callable[[Image], Floats] | None, read: Read) -> tuple[Choice, float]:
+    def compute(self, model: None, read: Read) -> tuple[Choice, float]:
         """Choose, and tell the seconds it took."""
         start = time.perf_counter()
-        probabilities = None if model is None else model(read.image)
-        choice = choose([file.labels for file in read.files], probabilities)
+        choice = choose([file.labels for file in read.files], read.sure)
         return choice, time.perf_counter() - start
 
     def encode(self, sample: Sample, read: Read, result: Any) -> Encoded:
@@ -190,6 +182,5 @@ def keep_best(
     Raises:
         ConfigError: the folder holds other results.
         InputError: it cannot be written.
-        BackendError: the student cannot be loaded.
     """
     return run_folder(task, samples, on_outcome=on_outcome)

@@ -18,7 +18,14 @@ from uosam.config import Config
 from uosam.errors import ConfigError, InputError
 from uosam.evaluation.chain import Show
 from uosam.evaluation.rounds.keep import KeepTask, Stage, keep_best
-from uosam.evaluation.rounds.record import RECORD, Round, sum_up, write_record
+from uosam.evaluation.rounds.record import (
+    RECORD,
+    Round,
+    count_ids,
+    refuse,
+    sum_up,
+    write_record,
+)
 from uosam.io.atomic import write_atomic
 from uosam.io.codecs import LabelOptions
 from uosam.io.outputs import check_folders
@@ -43,6 +50,7 @@ class LoopOptions:
         config: of ``refine``.
         student: of ``retrain``.
         refines: off, nothing is refined: what retraining alone does.
+        guards: end before a student is used that lost ids or did not learn what it was taught.
     """
 
     rounds: int = 3
@@ -52,6 +60,7 @@ class LoopOptions:
     config: Config = field(default_factory=Config)
     student: StudentOptions = field(default_factory=StudentOptions)
     refines: bool = True
+    guards: bool = True
 
     def __post_init__(self) -> None:
         """Check what must be given.
@@ -78,6 +87,7 @@ class LoopResult:
         samples: with the first masks they had.
         stages: folders of each round.
         failures: reason by name.
+        refused: why the student after the last round was not used; empty if none was refused.
     """
 
     rounds: tuple[Round, ...]
@@ -85,6 +95,7 @@ class LoopResult:
     samples: tuple[Sample, ...]
     stages: tuple[Stage, ...]
     failures: dict[str, str]
+    refused: str
 
 
 def run_loop(
@@ -122,8 +133,10 @@ def run_loop(
     rounds: list[Round] = []
     stages: list[Stage] = []
     taught: Taught | None = None
+    refused = ""
     for number in range(options.rounds + 1):
         folder = out / f"round-{number}"
+        counts: dict[tuple[int, int], int] = {}
         if number:
             taught = retrain(
                 images,
@@ -143,6 +156,10 @@ def run_loop(
             with show(len(plain), "labelling") as on_outcome:
                 run = label_folder(plain, folder / "coarse", model, on_outcome=on_outcome)
             failures |= run.failures
+            counts = count_ids(number, out, labels, samples)
+            refused = refuse(taught.agreement, counts) if options.guards else ""
+            if refused:
+                break
         stage = _refine(samples, folder, number, config, options, show, failures)
         stages.append(stage)
         samples = [sample for sample in samples if sample.name not in failures]
@@ -150,19 +167,18 @@ def run_loop(
             folder=folder / "kept",
             confidence=folder / "sure",
             stages=tuple(stages),
-            student=None if taught is None else taught.weights,
             labels=labels,
-            device=options.student.device,
         )
         with show(len(samples), "choosing") as on_outcome:
             failures |= keep_best(samples, task, on_outcome).failures
-        rounds.append(sum_up(number, out, taught, labels, samples, failures))
+        rounds.append(sum_up(number, out, taught, counts, failures))
     result = LoopResult(
         rounds=tuple(rounds),
         masks=out / "masks",
         samples=tuple(samples),
         stages=tuple(stages),
         failures=failures,
+        refused=refused,
     )
     _finish(out, options, result)
     return result
@@ -229,7 +245,7 @@ def _finish(out: Path, options: LoopOptions, result: LoopResult) -> None:
     for sample in result.samples:
         assert sample.coarse is not None  # every sample has its first mask
         name = f"{sample.name}{sample.coarse.suffix}"
-        kept = out / f"round-{options.rounds}" / "kept" / name
+        kept = out / f"round-{result.rounds[-1].number}" / "kept" / name
         write_atomic(out / "masks" / name, kept.read_bytes())
     header = {
         "uosam": uosam.__version__,
@@ -238,5 +254,6 @@ def _finish(out: Path, options: LoopOptions, result: LoopResult) -> None:
         "from": None if options.masks is None else str(options.masks),
         "settings": options.settings,
         "student": asdict(options.student),
+        "refused": result.refused,
     }
     write_atomic(out / RECORD, write_record(header, result.rounds, out, result.failures))

@@ -56,7 +56,10 @@ def to_html(result: LoopResult, labels: LabelOptions, title: str = "uosam loop")
         title: of the page.
     """
     body = [f"<h1>{html.escape(title)}</h1>", "<p>No truth was looked at. " + _WORDS + "</p>"]
-    body += [_table(result.rounds), "<h2>Pictures</h2>"]
+    body += [_table(result.rounds)]
+    if result.refused:
+        body.append(f"<p>The next student was not used: {html.escape(result.refused)}.</p>")
+    body.append("<h2>Pictures</h2>")
     step = max(1, -(-len(result.samples) // SHOWN))
     body += [_row(sample, result, labels) for sample in result.samples[::step][:SHOWN]]
     return (

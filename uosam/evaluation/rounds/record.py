@@ -17,6 +17,12 @@ from uosam.runs.journal import read_rows
 from uosam.structures import Sample
 from uosam.training.student.command import Taught
 
+LEAST_AGREEMENT = 0.5
+"""A student that agrees less with the masks held back has not learnt them."""
+
+GONE = 0.01
+"""Share of all pixels from which an id must not vanish with a student."""
+
 RECORD = "loop.jsonl"
 """The manifest of the whole: settings, a line for each round, a line for each picture."""
 
@@ -48,8 +54,7 @@ def sum_up(
     number: int,
     out: Path,
     taught: Taught | None,
-    labels: LabelOptions,
-    samples: Sequence[Sample],
+    counts: Mapping[tuple[int, int], int],
     failures: Mapping[str, str],
 ) -> Round:
     """Return what became of a round whose masks are chosen.
@@ -58,8 +63,7 @@ def sum_up(
         number: of the round.
         out: folder of the loop.
         taught: what retraining told; None in round 0.
-        labels: how the masks are read.
-        samples: with their first masks.
+        counts: pixels of (id taught, id of the student), as ``count_ids`` finds them.
         failures: reason by name; these are left out.
 
     Raises:
@@ -70,7 +74,7 @@ def sum_up(
     if not rows:
         reason = next(iter(failures.values()), "nothing was found")
         raise InputError(f"no picture came through round {number}: {reason}")
-    lost, moved = _compare_ids(number, out, labels, samples) if number else ((), ())
+    lost, moved = compare_counts(counts)
     return Round(
         number=number,
         refiner=float(np.mean([row["refiner"] for row in rows])),
@@ -82,10 +86,17 @@ def sum_up(
     )
 
 
-def _compare_ids(
+def count_ids(
     number: int, out: Path, labels: LabelOptions, samples: Sequence[Sample]
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return ids that are gone from the student's masks, and ids that lie where another lay."""
+) -> dict[tuple[int, int], int]:
+    """Return the pixels of each (id that was taught, id that the student of a round says).
+
+    Args:
+        number: of the round, from 1.
+        out: folder of the loop.
+        labels: how the masks are read.
+        samples: with their first masks.
+    """
     counts: dict[tuple[int, int], int] = {}
     for sample in samples:
         assert sample.coarse is not None  # every sample has its first mask
@@ -98,10 +109,40 @@ def _compare_ids(
         pairs, pixels = np.unique(np.stack([old[known], new[known]]), axis=1, return_counts=True)
         for a, b, n in zip(*pairs.tolist(), pixels.tolist(), strict=True):
             counts[a, b] = counts.get((a, b), 0) + n
-    return compare_counts(counts)
+    return counts
 
 
-def compare_counts(counts: dict[tuple[int, int], int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def refuse(agreement: float, counts: Mapping[tuple[int, int], int]) -> str:
+    """Say why a student's masks are not to be used; nothing if they may be.
+
+    Args:
+        agreement: of the student with the masks held back, in [0, 1].
+        counts: as ``count_ids`` finds them.
+
+    >>> refuse(0.8, {(0, 0): 9, (1, 1): 3})
+    ''
+    >>> refuse(0.8, {(0, 0): 9, (1, 0): 3})
+    'ids that it was taught are gone: 1'
+    >>> refuse(0.43, {})
+    'it agrees with masks held back to 43.0 %, less than 50 %'
+    """
+    if agreement < LEAST_AGREEMENT:
+        return (
+            f"it agrees with masks held back to {100 * agreement:.1f} %, less than "
+            f"{100 * LEAST_AGREEMENT:.0f} %"
+        )
+    least = GONE * sum(counts.values())
+    gone = [
+        label
+        for label in compare_counts(counts)[0]
+        if sum(pixels for (old, _), pixels in counts.items() if old == label) >= least
+    ]
+    return f"ids that it was taught are gone: {', '.join(map(str, gone))}" if gone else ""
+
+
+def compare_counts(
+    counts: Mapping[tuple[int, int], int],
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Tell from pixels of (old id, new id) which ids are gone and which have moved.
 
     >>> compare_counts({(0, 0): 9, (1, 0): 3, (2, 2): 5})

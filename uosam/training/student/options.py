@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
 
-from uosam.errors import ConfigError
+from uosam.errors import ConfigError, InputError
+
+_CHANGEABLE = {"device", "cache_gb"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,3 +107,25 @@ class StudentOptions:
         """
         wanted = -(-pictures * self.epochs // self.pictures)
         return min(max(wanted, self.least_steps), self.most_steps)
+
+
+def check_same_teaching(
+    state: dict[str, Any], options: StudentOptions, digest: str, path: Path
+) -> None:
+    """Refuse to go on with other settings or files than a run began with.
+
+    Raises:
+        InputError: what differs.
+    """
+    wanted = asdict(options)
+    stored = state.get("options", {})
+    differing = [k for k, v in wanted.items() if k not in _CHANGEABLE and stored.get(k) != v]
+    if differing:
+        changes = ", ".join(f"{key} {stored.get(key)} -> {wanted[key]}" for key in differing)
+        raise InputError(
+            f"{path} is of a run with other settings ({changes}); use them, or an empty folder"
+        )
+    if state.get("digest") != digest:
+        raise InputError(
+            f"{path} is of a run with other pictures or masks; use those, or an empty folder"
+        )

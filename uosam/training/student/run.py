@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -37,13 +36,11 @@ from uosam.training.student.objective import (
     lesson_loss,
     update_confusion,
 )
-from uosam.training.student.options import StudentOptions
-from uosam.training.student.views import Batch, Views
+from uosam.training.student.options import StudentOptions, check_same_teaching
+from uosam.training.student.views import Batch, Views, class_means
 
 STATE, WEIGHTS, LOG = "state.pt", "student.safetensors", "retrain.csv"
 """Names in the output folder."""
-
-_CHANGEABLE = {"device", "cache_gb"}
 
 
 class Teaching:
@@ -88,7 +85,7 @@ class Teaching:
         self.student.train()
         self.student.encoder.requires_grad_(options.finetune)
         self.teacher = copy.deepcopy(self.student).eval().requires_grad_(False)
-        self._best = {k: v.clone() for k, v in self.teacher.state_dict().items()}
+        self._best = self.teacher.state_dict()  # of a check, once there was one
         self._optimizer = _optimizer(self.student, options)
         self._confusion = torch.eye(self.facts.classes, device=self.device)
         shares = torch.from_numpy(class_shares(own, self.facts.classes)).float()
@@ -97,6 +94,18 @@ class Teaching:
         self.step, self.best, self._since = 0, -1.0, 0
         if (out / STATE).is_file():
             self._load(out / STATE)
+        else:
+            self._begin()
+
+    def _begin(self) -> None:
+        """Begin as the nearest class mean: ids then have their places before the first step.
+
+        This beginning is no candidate of the checks. The masks of clusters are linear in the same
+        columns, so that it agrees with them best, whatever they are worth.
+        """
+        means = class_means(self._views, self.facts.classes)
+        for network in (self.student, self.teacher):
+            network.decoder.begin([mean.to(self.device) for mean in means])
 
     @property
     def over(self) -> bool:
@@ -207,11 +216,10 @@ class Teaching:
             )
         agreed = self._agreement()
         better = agreed > self.best or self.best < 0
-        if better:
-            self.best, self._since = agreed, 0
+        if better or agreed == self.best:  # of equals the later: it has learnt for longer
+            self.best = agreed
             self._best = {k: v.clone() for k, v in self.teacher.state_dict().items()}
-        else:
-            self._since += 1
+        self._since = 0 if better else self._since + 1
         append_row(self.out / LOG, {"step": self.step, "loss": loss, "agreement": agreed})
         on_line(f"{self.step}/{self.steps}  loss {loss:.3f}  agreement {agreed:.3f}")
 
@@ -255,28 +263,6 @@ class Teaching:
         self._best, self._confusion = state["kept"], state["confusion"].to(self.device)
         self.step, self.best, self._since = state["step"], state["best"], state["since"]
         cut_log(self.out / LOG, self.step)
-
-
-def check_same_teaching(
-    state: dict[str, Any], options: StudentOptions, digest: str, path: Path
-) -> None:
-    """Refuse to go on with other settings or files than a run began with.
-
-    Raises:
-        InputError: what differs.
-    """
-    wanted = asdict(options)
-    stored = state.get("options", {})
-    differing = [k for k, v in wanted.items() if k not in _CHANGEABLE and stored.get(k) != v]
-    if differing:
-        changes = ", ".join(f"{key} {stored.get(key)} -> {wanted[key]}" for key in differing)
-        raise InputError(
-            f"{path} is of a run with other settings ({changes}); use them, or an empty folder"
-        )
-    if state.get("digest") != digest:
-        raise InputError(
-            f"{path} is of a run with other pictures or masks; use those, or an empty folder"
-        )
 
 
 def _first_encoder(start: str) -> Encoder:

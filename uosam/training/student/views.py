@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional as F
 
-from uosam.backends.student.network import Encoder, Levels
+from uosam.backends.student.network import CHANNELS, DIRECT, Encoder, Levels
 from uosam.structures import IGNORE, Image, LabelMap
 from uosam.training.student.lessons import CELL, Lesson
 from uosam.training.student.options import StudentOptions
@@ -121,6 +122,26 @@ class Views:
         pair = [image, recolour(np.asarray(image, np.uint8), rng)]
         cut = [[_crop(v.transpose(2, 0, 1), window, _COARSEST, mirrored)] for v in pair]
         return (*cut, *_masks(labels, weights, window, mirrored))
+
+
+def class_means(views: Views, classes: int) -> Levels:
+    """Return (K, C) for each stride of ``DIRECT``: the mean column of the cells of each id.
+
+    Columns are brought to length 1 first; a cell of a coarse stride counts for each id by the share
+    that it has of the cell, times its confidence.
+    """
+    sums = [torch.zeros(classes, CHANNELS[stride]) for stride in DIRECT]
+    counts = [torch.zeros(classes, 1) for _ in DIRECT]
+    for index, lesson in enumerate(views.lessons):
+        known = torch.from_numpy(np.where(lesson.labels >= 0, lesson.weights, 0))
+        ids = torch.from_numpy(lesson.labels).long().clamp(min=0)
+        shares = (F.one_hot(ids, classes) * known[..., None]).permute(2, 0, 1)
+        for place, stride in enumerate(DIRECT):
+            level = torch.from_numpy(views.features(index, 0)[_STRIDES.index(stride)]).float()
+            own = F.adaptive_avg_pool2d(shares, level.shape[1:]).flatten(1)
+            sums[place] += own @ F.normalize(level, dim=0).flatten(1).T
+            counts[place] += own.sum(dim=1, keepdim=True)
+    return [total / count.clamp(min=1e-6) for total, count in zip(sums, counts, strict=True)]
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,7 @@ SETS = {
 }
 """Sets whose truth no student sees. Those of train are pictures that the embedded segmenter was
 trained on, class-agnostic: on these the student's schedule was chosen."""
-TABLE = ("street", "facade", "plants", "garments", "aerial")
+TABLE = ("street", "facade", "plants", "aerial", "objects_voc")
 
 STUDENT = StudentOptions(
     side=256, crop=128, pictures=6, least_steps=200, most_steps=200, check_every=50
@@ -131,9 +131,9 @@ def refine_with(
 
 
 def run_set(
-    work: Path, classes: int, seed: int, rounds: int, config: Config
+    work: Path, classes: int, seed: int, rounds: int, config: Config, rivals: bool = True
 ) -> tuple[dict[str, tuple[Path, float]], dict[str, dict[str, Any]]]:
-    """Run the loop and its rivals.
+    """Run the loop and its rivals, or the loop alone.
 
     Returns:
         The masks of each step with the seconds up to there, and what is told of students by step:
@@ -167,6 +167,8 @@ def run_set(
         rounds=rounds, k=classes, settings=settings, config=config, student=student, guards=False
     )
     loop("loop", whole, "k-means")
+    if not rivals:
+        return steps, notes
     clusters = work / "loop" / "round-0" / "coarse"
     plain = replace(config, labels=replace(config.labels, background="none"))
     alone = replace(whole, k=None, masks=clusters, settings={}, config=plain, refines=False)
@@ -193,7 +195,6 @@ def run_set(
         lambda i, m: refine_samrefiner(i, m, backend, background=None), images, clusters, own
     )
     steps["SAMRefiner"] = (own, seconds)
-    loop("SAMRefiner, retrained", replace(alone, masks=own, rounds=1))
     return steps, notes
 
 
@@ -233,6 +234,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(TABLE))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--alone", action="store_true", help="the loop without its rivals")
     parser.add_argument("--amount", type=int, help="pictures of each set; default: its own number")
     parser.add_argument("--work", type=Path, default=Path("loop_out"), help="folder for masks")
     parser.add_argument("-s", "--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
@@ -253,7 +255,9 @@ def main() -> None:
             work = arguments.work / f"{name}-{seed}-{source.amount}"
             try:
                 classes = prepare(shared / "data", source, work)
-                steps, notes = run_set(work, classes, seed, arguments.rounds, config)
+                steps, notes = run_set(
+                    work, classes, seed, arguments.rounds, config, rivals=not arguments.alone
+                )
                 rows = [{**row, **notes.get(row["step"], {})} for row in score(steps, work)]
             except UosamError as error:
                 sys.exit(f"error: {name}, seed {seed}: {error}")
@@ -274,11 +278,6 @@ def keep_pictures(work: Path, kept: Path) -> None:
     kept.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(kept / work.name, ignore_errors=True)
     work.rename(kept / work.name)
-
-
-def names(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the steps of some rows in their order."""
-    return list(dict.fromkeys(row["step"] for row in rows))
 
 
 if __name__ == "__main__":

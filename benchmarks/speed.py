@@ -27,6 +27,7 @@ from benchmarks.speed_depth import depth
 from benchmarks.speed_evaluation import evaluation
 from benchmarks.speed_everything import everything
 from benchmarks.speed_pipeline import ALL, pipeline
+from benchmarks.speed_student import student
 from uosam.backends.sam.builders import BUILDERS
 
 RESULTS = Path(__file__).parent / "results" / "speed.jsonl"
@@ -69,6 +70,7 @@ PARTS: dict[str, Callable[..., dict[str, Any]]] = {
     "everything": everything,
     "depth": depth,
     "captions": captions,
+    "student": student,
 }
 """What can be measured; each part returns a row's numbers."""
 
@@ -86,6 +88,9 @@ def main() -> None:
         help="pipeline: points a side of the published search; below 64 the row says so",
     )
     parser.add_argument("--only", nargs="+", choices=ALL, default=ALL, help="pipeline: a part")
+    parser.add_argument(
+        "--steps", type=int, help="student: end after these; default: the schedule of the defaults"
+    )
     parser.add_argument("--repeats", type=int, default=5, help="pipeline: of what is quick")
     arguments = parser.parse_args()
     part = PARTS[arguments.part]
@@ -98,6 +103,8 @@ def main() -> None:
             script_grid=arguments.script_grid,
             repeats=arguments.repeats,
         )
+    if arguments.part == "student":
+        part = partial(part, steps=arguments.steps)
     row = {"part": arguments.part, **facts(), "result": part()}
     print(json.dumps(row["result"], indent=1))
     if not arguments.dry_run:

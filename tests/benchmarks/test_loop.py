@@ -4,8 +4,14 @@ import json
 
 import cv2
 import numpy as np
+import pytest
 
+from benchmarks import loop_table
 from benchmarks.loop import SIDE, Source, done, prepare, refine_with, score
+from uosam.errors import InputError
+from uosam.evaluation.rounds.keep import Stage
+from uosam.evaluation.rounds.loop import LoopResult
+from uosam.structures import Sample
 
 
 def test_pictures_are_taken_evenly_and_brought_to_their_size(tmp_path):
@@ -61,3 +67,66 @@ def test_rivals_and_rows(tmp_path):
     rows.write_text(json.dumps({"set": "a", "seed": 1, "step": "k-means"}) + "\n")
     assert done(rows, {"set": "a", "seed": 1})
     assert not done(rows, {"set": "a", "seed": 2})
+
+
+def stored(step, name="street", seed=0, gains=None, **changes):
+    row = {"part": "loop", "set": name, "step": step, "seed": seed, "settings": [], "classes": 3}
+    row |= {"mIoU": 0.3, "boundary_mIoU": 0.2, "agreement": 0.8, "refused": "", "commit": "a" * 40}
+    row |= {"time": "2026-11-26T20:00:00", "python": "3.11", "cores": 2, "cpu": "one"}
+    if gains is not None:
+        row["gains"] = {"mIoU": gains, "boundary_mIoU": gains}
+    return {**row, **changes}
+
+
+def test_tables_are_means_over_seeds_and_sets(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    rows = [stored("k-means", gains=None), stored("k-means", seed=1, mIoU=0.4)]
+    for step in loop_table.STEPS:
+        if step != "k-means":
+            rows += [stored(step, gains=[0.02, 0.01, 0.03]), stored(step, gains=[9, 9, 9])]
+            rows += [stored(step, seed=1, gains=[0.04, 0.02, 0.06], refused="ids gone")]
+    rows.append(stored("k-means", name="facade"))  # not whole, so not shown
+    write = [*rows, stored("SAMRefiner", gains=[-0.02, -0.04, -0.01])]  # the newest row counts
+    for step in loop_table.STEPS:
+        if step != "k-means":
+            write.append(stored(step, gains=[0.02, 0.01, 0.03]))
+    write.append(stored("SAMRefiner", gains=[-0.06, -0.08, -0.03]))
+    path.write_text("".join(json.dumps(row) + "\n" for row in write))
+    found = loop_table.read(path)
+    assert loop_table.complete(found) == ["street"]
+    text = loop_table.page(found)
+    assert "street: 3 classes, 2 seeds" in text
+    assert "| k-means | 35.0 | 35.0 |" in text
+    assert "| refined | **+3.0 (+1.5 to +4.5)** | +3.0 |" in text
+    assert "| SAMRefiner on the clusters | -1.0 (-3.0 to +1.5) | -1.0 |" in text
+    assert "| of round 1 | 80 %, refused 1 of 2 |" in text
+    short = loop_table.short_table(found, ["street"])
+    assert "| refined | +3.0 | +3.0 | 1 / 0 |" in short
+    assert "| SAMRefiner on the clusters | -1.0 | -1.0 | 0 / 0 |" in short
+    marked = f"a\n{loop_table.BEGIN}\nold\n{loop_table.END}\nb"
+    assert loop_table.fill(marked, "new") == marked.replace("old", "new")
+    with pytest.raises(InputError, match="must hold the lines"):
+        loop_table.fill("a", "new")
+    with pytest.raises(InputError, match="must hold a set"):
+        loop_table.read(tmp_path / "none.jsonl")
+    path.write_text(json.dumps(rows[0]) + "\n")
+    with pytest.raises(InputError, match="no set has all steps"):
+        loop_table.complete(loop_table.read(path))
+
+
+def test_a_sheet_has_a_row_for_each_picture(tmp_path):
+    for kind in ("coarse", "refined", "masks"):
+        (tmp_path / kind).mkdir()
+        cv2.imwrite(str(tmp_path / kind / "a.png"), np.eye(40, 80, dtype=np.uint8))
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((40, 80, 3), np.uint8))
+    coarse = tmp_path / "coarse" / "a.png"
+    stage = Stage(coarse=None, refined=tmp_path / "refined", confidence=None)
+    result = LoopResult(
+        rounds=(),
+        masks=tmp_path / "masks",
+        samples=(Sample(name="a", image=tmp_path / "a.png", coarse=coarse),),
+        stages=(stage,),
+        failures={},
+        refused="",
+    )
+    assert loop_table.draw(result, width=40).shape == (24, 4 * 44, 3)

@@ -97,7 +97,7 @@ class Decoder(nn.Module):
         lengths = torch.cat(means, dim=1).norm(dim=1, keepdim=True).clamp(min=1e-12)
         for layer, mean in zip(self.direct, means, strict=True):
             weight = SHARPNESS * mean / (lengths * len(means) ** 0.5)
-            layer.weight.copy_(weight[:, :, None, None])
+            layer.load_state_dict({"weight": weight[:, :, None, None]})
         nn.init.zeros_(self.classify.weight)
         if self.classify.bias is not None:
             nn.init.zeros_(self.classify.bias)

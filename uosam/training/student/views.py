@@ -138,7 +138,8 @@ def class_means(views: Views, classes: int) -> Levels:
         shares = (F.one_hot(ids, classes) * known[..., None]).permute(2, 0, 1)
         for place, stride in enumerate(DIRECT):
             level = torch.from_numpy(views.features(index, 0)[_STRIDES.index(stride)]).float()
-            own = F.adaptive_avg_pool2d(shares, level.shape[1:]).flatten(1)
+            rows, cols = level.shape[1:]
+            own = F.adaptive_avg_pool2d(shares, (rows, cols)).flatten(1)
             sums[place] += own @ F.normalize(level, dim=0).flatten(1).T
             counts[place] += own.sum(dim=1, keepdim=True)
     return [total / count.clamp(min=1e-6) for total, count in zip(sums, counts, strict=True)]

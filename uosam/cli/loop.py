@@ -25,12 +25,10 @@ def command(
         int | None,
         typer.Option("--over", metavar="N", min=1, help="As in 'uosam coarse --k K --over N'."),
     ] = None,
-    guard: Annotated[
+    unguarded: Annotated[
         bool,
-        typer.Option(
-            help="End before a student is used that lost ids or did not learn what it was taught."
-        ),
-    ] = True,
+        typer.Option("--no-guard", help="Go on with a student that lost ids or has not learnt."),
+    ] = False,
     background: Annotated[
         str | None,
         typer.Option(help="Id of MASKS that is no object, or 'none'; short for labels.background."),
@@ -97,7 +95,7 @@ def command(
         | ({} if over is None else {"over": over}),
         config=build_config(changes),
         student=student,
-        guards=guard,
+        guards=not unguarded,
     )
     with resumable():
         result = run_loop(

@@ -10,12 +10,13 @@ no time of the disk.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import resource
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -102,6 +103,7 @@ class Nothing(Task):
 
     titles: ClassVar[Mapping[str, str]] = {"copied": "copied", "number": "numbers"}
     statuses: ClassVar[tuple[str, ...]] = ("copied",)
+    turns: ClassVar[bool] = True
     folder: Path
     sleep: float = 0.0
     processes: int = 1
@@ -156,11 +158,13 @@ def engine(folder: Path, pictures: int, *, sleep: float, workers: int) -> dict[s
     row: dict[str, Any] = {"pictures": pictures, "sleep": sleep, "workers": workers}
     for name in ("first", "again"):
         memory: list[float] = []
+        done = itertools.count(1)
 
-        def watch(outcome: Outcome, memory: list[float] = memory) -> None:
-            memory.append(0.0)
-            if len(memory) % max(1, pictures // 20) == 0:
-                memory[-1] = resident()
+        def watch(
+            outcome: Outcome, memory: list[float] = memory, done: Iterator[int] = done
+        ) -> None:
+            if next(done) % max(1, pictures // 20) == 0:
+                memory.append(resident())
 
         before, start, used = resident(), time.perf_counter(), processor()
         run_folder(task, pairs.samples, on_outcome=watch)
@@ -170,7 +174,7 @@ def engine(folder: Path, pictures: int, *, sleep: float, workers: int) -> dict[s
             "user_ms": round((now[0] - used[0]) / pictures * 1000, 4),
             "system_ms": round((now[1] - used[1]) / pictures * 1000, 4),
             "before_mb": round(before, 1),
-            "memory_mb": [round(value, 1) for value in memory if value],
+            "memory_mb": [round(value, 1) for value in memory],
             "peak_mb": round(peak(), 1),
         }
         print(name, json.dumps(row[name]), flush=True)

@@ -10,12 +10,14 @@ import pytest
 
 from benchmarks.million import Nothing, make_files
 from uosam.io.pairs import find_pairs
+from uosam.runs import summary
 from uosam.runs.engine import run_folder
 from uosam.runs.manifest import MANIFEST
 from uosam.runs.task import Outcome
 
 
-def test_what_is_done_is_let_go(tmp_path: Path) -> None:
+def test_what_is_done_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(summary, "TIMED", 50)
     make_files(tmp_path, 300, content=b"x")
     pairs = find_pairs(tmp_path / "images", tmp_path / "masks")
     alive = []
@@ -28,6 +30,7 @@ def test_what_is_done_is_let_go(tmp_path: Path) -> None:
     run = run_folder(Nothing(folder=tmp_path / "out"), pairs.samples, on_outcome=count)
     assert run.status == {"copied": 300}
     assert run.counts == {"number": 300}
+    assert len(run.times) == 50
     assert len(alive) == 2
     assert max(alive) <= 6
     again = run_folder(Nothing(folder=tmp_path / "out"), pairs.samples, on_outcome=count)

@@ -17,6 +17,10 @@ _LISTED = 1000
 """Samples of a note that stand in ``summary.json``; the manifest has them all."""
 
 
+TIMED = 20_000
+"""Samples whose seconds are kept: four times what a report shows, not a million."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """The sum of all outcomes.
@@ -33,7 +37,7 @@ class Run:
         noted: of how many samples each of the notes is true.
         seconds: by stage, summed over workers; of this run alone.
         wall: seconds that this run took.
-        times: seconds of each sample that this run worked at.
+        times: seconds of each sample that this run worked at, of the first ``TIMED``.
     """
 
     titles: Mapping[str, str]
@@ -81,7 +85,7 @@ class Tally:
         row = outcome.row
         for stage, value in outcome.seconds.items():
             self._seconds[stage] = self._seconds.get(stage, 0.0) + value
-        if not outcome.skipped:
+        if not outcome.skipped and len(self._times) < TIMED:
             self._times[row["name"]] = round(sum(outcome.seconds.values()), 4)
         if "error" in row:
             self.failures[row["name"]] = row["error"]

@@ -27,8 +27,8 @@ from uosam.backends import load_backend
 from uosam.config import dump_config, load_config
 from uosam.errors import InputError, UosamError
 from uosam.labels import iou
-from uosam.metrics.boundary import boundary_width, near_edge
 from uosam.metrics.bootstrap import paired_bootstrap
+from uosam.metrics.boundary import boundary_width, near_edge
 from uosam.metrics.contour import raggedness
 from uosam.metrics.scores import mean_score
 from uosam.pipeline import refine

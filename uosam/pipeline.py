@@ -14,6 +14,7 @@ from uosam.stages.global_region import GlobalRegionOptions, refine_global
 from uosam.stages.guide import check_guide
 from uosam.stages.local_region import LocalRegionOptions, refine_local
 from uosam.stages.prompts import PromptOptions, make_prompts
+from uosam.stages.windows import WindowOptions, refine_windows
 from uosam.stages.working_size import WorkingSizeOptions, at_working_size
 from uosam.structures import (
     IGNORE,
@@ -31,19 +32,21 @@ from uosam.structures import (
 
 @dataclass(frozen=True, kw_only=True)
 class RefineOptions:
-    """The options of the three stages.
+    """The options of the stages.
 
     Attributes:
         working_size: the size at which large pictures are refined.
         prompts: which prompts an object gets.
         local_region: how objects are redrawn and which redraws are kept.
         global_region: how whole-picture proposals vote.
+        windows: which small objects are redrawn once more, each in a window of the picture.
     """
 
     working_size: WorkingSizeOptions = field(default_factory=WorkingSizeOptions)
     prompts: PromptOptions = field(default_factory=PromptOptions)
     local_region: LocalRegionOptions = field(default_factory=LocalRegionOptions)
     global_region: GlobalRegionOptions = field(default_factory=GlobalRegionOptions)
+    windows: WindowOptions = field(default_factory=WindowOptions)
 
 
 DEFAULTS = RefineOptions()
@@ -65,7 +68,7 @@ def refine(
         image: (H, W, 3) RGB.
         coarse: (H, W) labels, IGNORE where unknown; those pixels come back as IGNORE.
         backend: any segmenter with ``embed`` and ``decode``.
-        options: of the three stages.
+        options: of the stages.
         background: id that is no object, or None where every id is a class (STEGO-style maps).
         scores: (C, h, w) class probabilities behind ``coarse``, channel = id; any resolution.
         guide: a second picture of the view, (H, W, 3) RGB such as rendered depth, in which the
@@ -121,13 +124,25 @@ def refine(
             background=background,
             guide=at_work.guide,
         )
-    labels = at_work.restore_labels(voted)
+    restored = labels = at_work.restore_labels(voted)
+    if options.windows.most:
+        with _timed(seconds, "windows"):
+            labels = refine_windows(
+                image,
+                restored,
+                {verdict.label for verdict in verdicts if verdict.accepted},
+                backend,
+                options.windows,
+                options.prompts,
+                min_region=options.local_region.min_region,
+                background=background,
+            )
     return Refinement(
         labels=labels,
         ids=labels,
         coarse=coarse,
         image=image,
-        local=labels if voted is current else at_work.restore_labels(current),
+        local=restored if voted is current else at_work.restore_labels(current),
         confidence=at_work.restore_field(local.confidence),
         prompts=at_work.restore_prompts(asked_first),
         verdicts=at_work.restore_decisions(verdicts),

@@ -112,7 +112,7 @@ def object_boundary_f(
 def outline_length(mask: Mask) -> float:
     """Measure the length of a mask's outline in pixels, along the frame of the image as well.
 
-    By Crofton's formula in four directions, which a straight edge of any slope meets within 5 %; counting the
+    By Crofton's formula in four directions, within a tenth for edges of any slope; counting the
     pixels of a contour makes slanted edges shorter than level ones.
 
     >>> square = np.zeros((40, 40), bool); square[10:30, 10:30] = True

@@ -16,7 +16,7 @@ from uosam.errors import ConfigError
 from uosam.labels import check_label_map, from_logits
 from uosam.stages.judging.judge import judge_of
 from uosam.stages.levels import OBJECTS, ask_levels, check_levels
-from uosam.stages.merge import merge
+from uosam.stages.merge import merge, without_strays
 from uosam.stages.redraw import Rule
 from uosam.stages.verdict import redraw_by_judge, redraw_by_rule
 from uosam.structures import (
@@ -188,6 +188,9 @@ def refine_local(
     answered = redraws.labels.tolist()
     accepted = np.array([reasons[label] for label in answered], bool)
     merged = merge(coarse, redraws, accepted, embedding, background, options.merge)
+    if options.merge == "logits":
+        taken = [label for label, yes in zip(answered, accepted, strict=True) if yes]
+        merged = without_strays(merged, coarse, taken)
     highest = np.zeros(coarse.shape, np.float32)
     for index, label in enumerate(answered):
         sure = 1 / (1 + np.exp(-np.clip(from_logits(redraws.logits[index], embedding), -30, 30)))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from uosam.labels import from_logits
 from uosam.stages.redraw import Redraws
-from uosam.structures import Embedding, Floats, LabelMap
+from uosam.structures import IGNORE, Embedding, Floats, LabelMap
 
 _INSIDE = 0.9
 """Share of a redraw inside a larger one from which on it lies on top of that."""
@@ -27,10 +28,10 @@ def merge(
 ) -> LabelMap:
     """Compose one map from accepted redraws and the coarse shapes of everything else.
 
-    Objects that were rejected or never asked about keep every coarse pixel. A pixel that an
-    accepted object gave up and nobody took becomes background or, without a background, goes
-    to the object whose claim there is highest. An object that the others would cover entirely
-    keeps its coarse shape. IGNORE stays.
+    Objects that were rejected or never asked about keep every coarse pixel, but for those that
+    yield (``Redraws.yields``). A pixel that an accepted object gave up and nobody took becomes
+    background or, without a background, goes to the object whose claim there is highest. An object
+    that the others would cover entirely keeps its coarse shape. IGNORE stays.
 
     Args:
         coarse: (H, W) labels.
@@ -48,6 +49,12 @@ def merge(
     if not len(taken):
         return coarse.copy()
     free = np.isin(coarse, [*labels, *([] if background is None else [background])])
+    claims = redraws.logits if redraws.claims is None else redraws.claims
+    yields = np.zeros(len(accepted), bool) if redraws.yields is None else redraws.yields
+    yielding = np.flatnonzero(yields & ~accepted)
+    for index in yielding:
+        left_out = from_logits(claims[index], embedding) < 0
+        free |= (coarse == redraws.labels[index]) & left_out
     merged = coarse.copy()
     # Running maxima: who is surest of a pixel, among masks that cover it and among all.
     owner, best = np.full(coarse.shape, -1), np.full(coarse.shape, -np.inf, np.float32)
@@ -57,7 +64,6 @@ def merge(
         order = taken[
             np.argsort([-np.count_nonzero(m) for m in redraws.masks[taken]], kind="stable")
         ]
-    claims = redraws.logits if redraws.claims is None else redraws.claims
     above = _above(redraws.logits, taken) if rule == "logits" else None
     for index in order:
         mask, logits = redraws.masks[index], from_logits(claims[index], embedding)
@@ -73,7 +79,8 @@ def merge(
     orphan = free & (owner < 0) & np.isin(coarse, labels)
     merged[orphan] = redraws.labels[claimant[orphan]] if background is None else background
     # Giving one object its coarse pixels back can cover another's last ones: until none is missing.
-    while lost := [label for label in labels.tolist() if not (merged == label).any()]:
+    at_stake = [*labels.tolist(), *redraws.labels[yielding].tolist()]
+    while lost := [label for label in at_stake if not (merged == label).any()]:
         theirs = np.isin(coarse, lost)
         merged[theirs] = coarse[theirs]
     return merged
@@ -98,4 +105,44 @@ def _above(logits: Floats, taken: NDArray[np.int64]) -> NDArray[np.bool_]:
     on_top = (shared >= _INSIDE * areas[:, None]) & (areas[:, None] < _SMALLER * areas[None])
     result = np.zeros((len(logits), len(logits)), bool)
     result[np.ix_(taken, taken)] = on_top & (areas > 0)[:, None]
+    return result
+
+
+def without_strays(merged: LabelMap, coarse: LabelMap, labels: Sequence[int]) -> LabelMap:
+    """Take parts away from redrawn objects that do not touch their coarse shapes.
+
+    Where a redraw reaches over other objects, these cut its ends off: hair and shoes of a person
+    are no coat because the coat's redraw was the whole person, and the trousers lie on top.
+
+    Args:
+        merged: (H, W) labels.
+        coarse: (H, W) labels that came in.
+        labels: of the redrawn objects.
+
+    Returns:
+        (H, W) labels; each such part, but for an object's largest, has the label most frequent
+        around it.
+
+    >>> coarse = np.array([[0, 1, 1, 2, 0]], np.int32)
+    >>> without_strays(np.array([[1, 1, 1, 2, 1]], np.int32), coarse, [1, 2]).tolist()
+    [[1, 1, 1, 2, 2]]
+    """
+    result = merged
+    for label in labels:
+        shape = (merged == label).astype(np.uint8)
+        count, ids, stats, _ = cv2.connectedComponentsWithStats(shape, connectivity=8)
+        if count <= 2:
+            continue
+        held = np.bincount(ids[coarse == label], minlength=count)
+        held[1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())] = 1
+        for part in np.flatnonzero(held[1:] == 0) + 1:
+            x, y, width, height = stats[part, : cv2.CC_STAT_AREA].tolist()
+            rows, cols = slice(max(0, y - 1), y + height + 1), slice(max(0, x - 1), x + width + 1)
+            piece = (ids[rows, cols] == part).astype(np.uint8)
+            ring = cv2.dilate(piece, np.ones((3, 3), np.uint8)) > piece
+            around = merged[rows, cols][ring]
+            names, times = np.unique(around[around != IGNORE], return_counts=True)
+            if len(names):
+                result = merged.copy() if result is merged else result
+                result[rows, cols][piece > 0] = names[times.argmax()]
     return result

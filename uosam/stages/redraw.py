@@ -55,6 +55,8 @@ class Redraws:
             for all of them; None for ``logits``.
         consents: (K,) how far levels of granularity agree, parts weighed by area; None where no
             levels were asked for.
+        yields: (K,) whether an object that keeps its coarse shape gives up what its own claim
+            leaves out and an accepted redraw takes; None for False.
     """
 
     labels: NDArray[np.int32]
@@ -64,6 +66,7 @@ class Redraws:
     changed: NDArray[np.bool_]
     claims: Floats | None = None
     consents: Floats | None = None
+    yields: NDArray[np.bool_] | None = None
 
 
 def choose(

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from uosam.stages.local_region import LocalRegionOptions
 
 _CLAIM = "again"  # the kind of answer whose logits decide about pixels of several objects
+_FINE = 0.25
+"""Detail of a coarse map from which on it is drawn so finely that objects which keep their shapes
+keep all of it: below, the map was enlarged from a coarse grid, and its outlines are anybody's."""
 
 
 def redraw_by_judge(
@@ -103,6 +106,7 @@ def redraw_by_judge(
         scores=np.array([best.score for _, best, _, _ in taken], np.float32),
         changed=np.array([changed for *_, changed in taken], bool),
         claims=np.reshape(claims, (-1, *embedding.logits_hw)),
+        yields=np.full(len(taken), ground.detail <= _FINE),
     )
     return redraws, tuple(decisions)
 

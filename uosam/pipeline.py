@@ -14,8 +14,8 @@ from uosam.stages.global_region import GlobalRegionOptions, refine_global
 from uosam.stages.guide import check_guide
 from uosam.stages.local_region import LocalRegionOptions, refine_local
 from uosam.stages.prompts import PromptOptions, make_prompts
-from uosam.stages.windows import WindowOptions, refine_windows
-from uosam.stages.working_size import WorkingSizeOptions, at_working_size
+from uosam.stages.size.windows import WindowOptions, refine_windows
+from uosam.stages.size.working_size import WorkingSizeOptions, at_working_size
 from uosam.structures import (
     IGNORE,
     Backend,

@@ -14,7 +14,7 @@ from uosam.labels import iou
 from uosam.pipeline import RefineOptions, refine
 from uosam.stages.local_region import LocalRegionOptions
 from uosam.stages.prompts import PromptOptions
-from uosam.stages.windows import Window, WindowOptions, choose_windows, refine_windows
+from uosam.stages.size.windows import Window, WindowOptions, choose_windows, refine_windows
 from uosam.structures import IGNORE, Embedding, Image, Prompts, Proposals
 
 SIDE = 80  # of the square in which the backend below sees every picture

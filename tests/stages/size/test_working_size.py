@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from skimage.measure import perimeter
 
-import uosam.stages.working_size as module
+import uosam.stages.size.working_size as module
 from tests.fakes import FakeBackend
 from uosam.backends import BackendOptions, load_backend
 from uosam.errors import ConfigError
@@ -16,7 +16,7 @@ from uosam.pipeline import RefineOptions, refine
 from uosam.stages.global_region import GlobalRegionOptions
 from uosam.stages.local_region import LocalRegionOptions
 from uosam.stages.prompts import PromptOptions
-from uosam.stages.working_size import WorkingSizeOptions, at_working_size
+from uosam.stages.size.working_size import WorkingSizeOptions, at_working_size
 from uosam.structures import IGNORE, Decision, Guide, Prompts
 
 HEIGHT, WIDTH, RADIUS = 750, 1000, 200

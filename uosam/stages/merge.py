@@ -52,9 +52,9 @@ def merge(
     claims = redraws.logits if redraws.claims is None else redraws.claims
     yields = np.zeros(len(accepted), bool) if redraws.yields is None else redraws.yields
     yielding = np.flatnonzero(yields & ~accepted)
-    for index in yielding:
-        left_out = from_logits(claims[index], embedding) < 0
-        free |= (coarse == redraws.labels[index]) & left_out
+    for keeper in yielding:
+        left_out = from_logits(claims[keeper], embedding) < 0
+        free |= (coarse == redraws.labels[keeper]) & left_out
     merged = coarse.copy()
     # Running maxima: who is surest of a pixel, among masks that cover it and among all.
     owner, best = np.full(coarse.shape, -1), np.full(coarse.shape, -np.inf, np.float32)

@@ -30,7 +30,7 @@ OUT = {
 COST = 0.15
 """What harming an object costs beside the loss itself, in IoU: an answer has to gain more than this
 times the chance of harm."""
-MARGIN = 0.02
+MARGIN = 0.01
 """What is taken off every expectation beside that."""
 EDGE = 0.5
 """What the boundary says of a gain; the area says the rest."""

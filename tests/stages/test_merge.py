@@ -60,11 +60,11 @@ def test_who_yields_is_not_erased(coarse, masks, logits, accepted, background) -
     assert set(labels) <= set(np.unique(merged).tolist())
 
 
-@pytest.mark.parametrize(("fine", "yields"), [(9.0, True), (-1.0, False)])
-def test_finely_drawn_maps_are_not_yielded(  # type: ignore[no-untyped-def]
-    scene: Scene, monkeypatch, fine: float, *, yields: bool
+@pytest.mark.parametrize(("least", "yields"), [(0.5, True), (0.95, False)])
+def test_who_yields_has_a_redraw_that_agrees_with_its_shape(  # type: ignore[no-untyped-def]
+    scene: Scene, monkeypatch, least: float, *, yields: bool
 ) -> None:
-    monkeypatch.setattr("uosam.stages.verdict._FINE", fine)
+    monkeypatch.setattr("uosam.stages.verdict._YIELDS", least)
     # The redraw of the disc is accepted, that of the box, larger than the disc, is not.
     backend = Judged(judge_by("size_old", np.log2(0.16), 0.2, -0.2))
     coarse = scene.target.copy()

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from uosam.stages.local_region import LocalRegionOptions
 
 _CLAIM = "again"  # the kind of answer whose logits decide about pixels of several objects
-_FINE = 0.25
-"""Detail of a coarse map from which on it is drawn so finely that objects which keep their shapes
-keep all of it: below, the map was enlarged from a coarse grid, and its outlines are anybody's."""
+_YIELDS = 0.9
+"""IoU of that answer and the coarse shape from which on an object that keeps the shape yields what
+the answer leaves out: two that agree so far differ about the outline, not about the object."""
 
 
 def redraw_by_judge(
@@ -60,7 +60,7 @@ def redraw_by_judge(
     """
     ground = lay_ground(coarse, image, embedding, background)
     taken: list[tuple[int, Candidate, Mask, bool]] = []
-    claims = []
+    claims, yields = [], []
     decisions = []
     for label, found in candidates(prompts, embedding, backend, judge.kinds):
         old = coarse == label
@@ -86,7 +86,9 @@ def redraw_by_judge(
         reason = "no gain" if gain <= 0 else "unchanged" if agreement == 1 else "accepted"
         taken.append((label, best, mask, reason == "accepted"))
         # Logits of different kinds of answers do not compare.
-        claims.append(next((one for one in found if one.kind == _CLAIM), best).logits)
+        claim = next((one for one in found if one.kind == _CLAIM), best)
+        claims.append(claim.logits)
+        yields.append(iou(claim.mask, old) >= _YIELDS)
         decisions.append(
             Decision(
                 label=label,
@@ -106,7 +108,7 @@ def redraw_by_judge(
         scores=np.array([best.score for _, best, _, _ in taken], np.float32),
         changed=np.array([changed for *_, changed in taken], bool),
         claims=np.reshape(claims, (-1, *embedding.logits_hw)),
-        yields=np.full(len(taken), ground.detail <= _FINE),
+        yields=np.array(yields, bool),
     )
     return redraws, tuple(decisions)
 

@@ -21,6 +21,7 @@ from uosam.errors import BackendError, ConfigError, InputError
 from uosam.io.pairs import find_pairs
 from uosam.runs.refine import refine_folder
 from uosam.runs.summary import Run
+from uosam.stages.proposals import limits_of
 from uosam.structures import Backend, Prompts, Proposals
 
 SIZES = [(60, 90), (90, 60), (64, 64)]
@@ -45,6 +46,11 @@ def test_pictures_of_any_sizes_are_encoded_together(backend: SamBackend) -> None
         assert found.image_hw == alone.image_hw
         assert found.extent == alone.extent
         np.testing.assert_allclose(found.features, alone.features, atol=1e-5)
+
+
+def test_who_shares_a_backend_sees_its_own_limits() -> None:
+    strict = SamBackend(sam=build_small_sam(), device=torch.device("cpu"), point_limits=(0.7, 0.5))
+    assert work_together([limits_of, limits_of], strict) == [(0.7, 0.5)] * 2
 
 
 def uneven(hw: tuple[int, int]) -> Prompts:

@@ -22,6 +22,7 @@ from typing import Any
 from uosam.baselines.imagenet import load as load_network
 
 from benchmarks.accuracy import TOP, changed_files
+from benchmarks.network_bounds import bounds, count_mended
 from benchmarks.network_scores import NUMBERS, count, score
 from benchmarks.network_tables import fill_files
 from benchmarks.remembering import Remembering
@@ -48,6 +49,8 @@ SLOW = (
     "UO-SAM paper",
 )
 """Methods that ask for proposals over the whole picture: seconds each on two cores."""
+DEFAULT = "uosam"
+"""Whose maps are mended, too, to tell what they lose."""
 WITH_SCORES = "uosam, scores"
 """The default with the network's class scores beside its masks."""
 FEW = 100
@@ -61,14 +64,18 @@ def declared(folder: Path) -> BenchSet:
 
 
 def run_methods(
-    methods: Sequence[BenchMethod], data: BenchSet, samples: Sequence[Sample]
+    methods: Sequence[BenchMethod],
+    data: BenchSet,
+    samples: Sequence[Sample],
+    mended: list[tuple[str, dict[str, PairCounts]]],
 ) -> list[tuple[PairTable, list[float]]]:
     """Count what methods make of every picture, and the processor's seconds for each.
 
     All work on one picture after the other and share what they ask of one segmenter; each is
     counted the time that it would take alone (``Remembering``). The first calls are not timed: they
     load and compile. Time is that of the processor, summed over cores, since the clock on the wall
-    tells of what else a machine does.
+    tells of what else a machine does. ``mended`` gets what ``count_mended`` says of the maps of the
+    default.
     """
     loaded: dict[str, Remembering] = {}
     runs = []
@@ -98,6 +105,8 @@ def run_methods(
             took = time.process_time() - start
             seconds[index].append(took + (0.0 if backend is None else backend.saved - saved))
             counted[index].append((sample.name, count(labels, target)))
+            if method.name == DEFAULT:
+                mended.append((sample.name, count_mended(labels, target)))
     return [(collect(one), took) for one, took in zip(counted, seconds, strict=True)]
 
 
@@ -120,10 +129,12 @@ def measure(
         InputError: the data are not there.
     """
     samples = find_samples(data)[:limit]
-    before = run_methods([BenchMethod(name="coarse", reference="coarse")], data, samples)[0][0]
+    before = run_methods([BenchMethod(name="coarse", reference="coarse")], data, samples, [])[0][0]
     for group in grouped(methods):
         some = samples[:FEW] if group[0].name in SLOW else samples
-        for method, (after, seconds) in zip(group, run_methods(group, data, some), strict=True):
+        mended: list[tuple[str, dict[str, PairCounts]]] = []
+        runs = run_methods(group, data, some, mended)
+        for method, (after, seconds) in zip(group, runs, strict=True):
             parts = {
                 str(images): score(before, after, seconds, images)
                 for images in sorted({len(some), min(FEW, len(some))})
@@ -133,6 +144,8 @@ def measure(
             gains = ", ".join(f"{name} {100 * numbers[name]['gain']:+.1f}" for name in NUMBERS)
             print(f"{method.name} on {len(some)}: {gains}", flush=True)
             keep({"method": method.name, "config": config, "parts": parts})
+        if mended:
+            keep({"part": "bounds", "images": len(some), "bounds": bounds(before, mended)})
 
 
 def grouped(methods: Sequence[BenchMethod]) -> list[list[BenchMethod]]:

@@ -1,30 +1,18 @@
 """What refined masks of a network would score if one thing in them were right.
 
-``python -m benchmarks.network_bounds`` refines ``$UOSAM_SHARED/data/voc_classes`` with default
-settings, mends the maps with the truth in hand, one thing at a time, and appends a row to
-``benchmarks/results/network.jsonl``, from which ``benchmarks.network --fill`` makes a table.
+``benchmarks.network`` mends the maps of the default with the truth in hand, one thing at a time.
 """
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from benchmarks.accuracy import changed_files, data
-from benchmarks.network import RESULTS, declared
 from benchmarks.network_scores import count, score
-from benchmarks.speed import facts, store
-from uosam.backends import load_backend
-from uosam.bench.cell import read_sample
-from uosam.bench.leaderboard import find_samples
-from uosam.bench.set import BenchSet
-from uosam.config import load_config
-from uosam.metrics.counts import PairCounts, collect
-from uosam.pipeline import refine
-from uosam.structures import IGNORE, LabelMap, Sample
+from uosam.metrics.counts import PairCounts, PairTable, collect
+from uosam.structures import IGNORE, LabelMap
 
 
 def as_it_is(labels: LabelMap, target: LabelMap) -> LabelMap:
@@ -75,37 +63,24 @@ MENDED: dict[str, Callable[[LabelMap, LabelMap], LabelMap]] = {
 }
 
 
-def measure(where: BenchSet, samples: Sequence[Sample], settings: Sequence[str]) -> dict[str, Any]:
-    """Score the default's maps mended in every way; gains are over the network's masks."""
-    config = load_config(None, settings)
-    backend = load_backend(config.backend)
-    coarse: list[tuple[str, PairCounts]] = []
-    mended: dict[str, list[tuple[str, PairCounts]]] = {name: [] for name in MENDED}
-    for sample in samples:
-        image, before, target = read_sample(sample, where)
-        labels = refine(image, before, backend, config.refine, background=0).labels
-        coarse.append((sample.name, count(before, target)))
-        for name, mend in MENDED.items():
-            mended[name].append((sample.name, count(mend(labels, target), target)))
-    base = collect(coarse)
-    no_time = [0.0] * len(samples)
+def count_mended(labels: LabelMap, target: LabelMap) -> dict[str, PairCounts]:
+    """Count the pixels of a refined map mended in every way."""
+    return {name: count(mend(labels, target), target) for name, mend in MENDED.items()}
+
+
+def bounds(
+    before: PairTable, mended: Sequence[tuple[str, Mapping[str, PairCounts]]]
+) -> dict[str, Any]:
+    """Score pictures mended in every way; gains are over the network's masks.
+
+    Args:
+        before: counts of the network's masks.
+        mended: name of each picture and what ``count_mended`` says of it.
+    """
+    images = len(mended)
     return {
-        name: score(base, collect(one), no_time, len(samples))["scores"]
-        for name, one in mended.items()
+        name: score(
+            before, collect([(one, counts[name]) for one, counts in mended]), [0.0] * images, images
+        )["scores"]
+        for name in MENDED
     }
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--limit", type=int, help="pictures; default: all")
-    parser.add_argument("-s", "--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
-    arguments = parser.parse_args()
-    where = declared(data("val").parent / "voc_classes")
-    samples = find_samples(where)[: arguments.limit]
-    row = {"part": "bounds", **facts(), "changed_files": changed_files()}
-    found = measure(where, samples, arguments.set)
-    store(RESULTS, {**row, "settings": arguments.set, "images": len(samples), "bounds": found})
-
-
-if __name__ == "__main__":
-    main()

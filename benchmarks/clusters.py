@@ -3,23 +3,27 @@
 ``python -m benchmarks.clusters`` finds as many clusters as there are classes in pictures of
 ``$UOSAM_SHARED/data``, at the size of ``benchmarks.loop``,
 and scores them with a Hungarian matching of pixels. A row for each way and set goes to
-``benchmarks/results/clusters.jsonl``; what is in it is not done again.
+``benchmarks/results/clusters.jsonl``; what is in it is not done again. ``--table`` writes the table
+of docs/coarse.md from them.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from benchmarks.accuracy import TOP, changed_files
 from benchmarks.loop import HEADLINES, SIDE, Source, done, prepare
+from benchmarks.loop_table import fill
 from benchmarks.speed import facts, store
 from uosam.errors import UosamError
 from uosam.evaluation.evaluate import evaluate
@@ -29,6 +33,8 @@ from uosam.runs.coarse import label_folder
 from uosam.runs.coarse_models import CoarseOptions
 
 RESULTS = Path(__file__).parent / "results" / "clusters.jsonl"
+PAGE = TOP / "docs" / "coarse.md"
+BEGIN, END = "<!-- clusters: begin -->", "<!-- clusters: end -->"
 SETS = {
     "street": Source(folder="val/street", amount=12),
     "plants": Source(folder="val/plants", amount=12),
@@ -52,13 +58,41 @@ WAYS: Mapping[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+def table(lines: Iterable[str]) -> str:
+    """Return the table of stored rows: a row for each set, a column for each way that has all."""
+    rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in map(json.loads, lines):
+        rows.setdefault((row["set"], row["way"]), []).append(row)
+    sets = [name for name in SETS if any(key[0] == name for key in rows)]
+    ways = [way for way in WAYS if all((name, way) in rows for name in sets)]
+    means = {
+        key: np.array([100 * np.mean([row[score] for row in own]) for score in HEADLINES])
+        for key, own in rows.items()
+    }
+    text = [f"| set, pictures, classes | {' | '.join(ways)} |", "|---|" + "---|" * len(ways)]
+    for name in sets:
+        first = rows[name, ways[0]][0]
+        cells = ["{:.1f} / {:.1f}".format(*means[name, way]) for way in ways]
+        head = f"{name}, {first['images']}, {first['classes']}"
+        text.append(f"| {head} | {' | '.join(cells)} |")
+    whole = [np.mean([means[name, way] for name in sets], axis=0) for way in ways]
+    cells = ["{:.1f} / {:.1f}".format(*mean) for mean in whole]
+    text.append(f"| mean of {len(sets)} | {' | '.join(cells)} |")
+    return "\n".join(text)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--work", type=Path, default=Path("loop_out/clusters"))
+    parser.add_argument("--table", action="store_true", help="write the table, measure nothing")
     arguments = parser.parse_args()
+    if arguments.table:
+        inner = table(RESULTS.read_text(encoding="utf-8").splitlines())
+        PAGE.write_text(fill(PAGE.read_text(encoding="utf-8"), inner, BEGIN, END), encoding="utf-8")
+        return
     torch.set_num_threads(1)
     shared = Path(os.environ.get("UOSAM_SHARED", TOP.parent / "shared"))
     common = {**facts(), "changed_files": changed_files(), "side": SIDE}

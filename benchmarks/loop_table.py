@@ -183,17 +183,17 @@ def complete(found: Rows) -> list[str]:
     return sets
 
 
-def fill(text: str, inner: str) -> str:
-    """Put a text between the markers.
+def fill(text: str, inner: str, opening: str = BEGIN, closing: str = END) -> str:
+    """Put a text between two markers.
 
     Raises:
         InputError: a marker is missing.
     """
-    head, begin, rest = text.partition(BEGIN)
-    _, end, tail = rest.partition(END)
+    head, begin, rest = text.partition(opening)
+    _, end, tail = rest.partition(closing)
     if not (begin and end):
-        raise InputError(f"a page must hold the lines {BEGIN} and {END}")
-    return f"{head}{BEGIN}\n{inner}\n{END}{tail}"
+        raise InputError(f"a page must hold the lines {opening} and {closing}")
+    return f"{head}{opening}\n{inner}\n{closing}{tail}"
 
 
 def _seeds(count: int) -> str:

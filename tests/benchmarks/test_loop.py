@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks import loop_table
+from benchmarks import clusters, loop_table
 from benchmarks.loop import SIDE, Source, done, prepare, refine_with, score
 from uosam.errors import InputError
 from uosam.evaluation.rounds.keep import Stage
@@ -130,3 +130,20 @@ def test_a_sheet_has_a_row_for_each_picture(tmp_path):
         refused="",
     )
     assert loop_table.draw(result, width=40).shape == (24, 4 * 44, 3)
+
+
+def test_the_table_of_clusters_has_the_ways_that_every_set_has():
+    rows = [("street", "clusters", 0.3), ("aerial", "clusters", 0.1), ("street", "clusters", 0.2)]
+    rows.append(("aerial", "clusters, whiten", 0.5))
+    facts = {"images": 12, "classes": 5}
+    lines = [
+        json.dumps({"set": name, "way": way, "mIoU": value, "boundary_mIoU": value / 2, **facts})
+        for name, way, value in rows
+    ]
+    assert clusters.table(lines).splitlines() == [
+        "| set, pictures, classes | clusters |",
+        "|---|---|",
+        "| street, 12, 5 | 25.0 / 12.5 |",
+        "| aerial, 12, 5 | 10.0 / 5.0 |",
+        "| mean of 2 | 17.5 / 8.8 |",
+    ]

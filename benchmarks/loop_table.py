@@ -200,7 +200,7 @@ def _seeds(count: int) -> str:
     return "1 seed" if count == 1 else f"{count} seeds"
 
 
-def draw(result: LoopResult, width: int = 190) -> Image:
+def draw(result: LoopResult, width: int = 128) -> Image:
     """Return a sheet: a row for each picture, then its masks of every round and the kept one."""
     rows = []
     for sample in result.samples:

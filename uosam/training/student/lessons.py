@@ -145,13 +145,14 @@ def leave_band(labels: LabelMap, band: int) -> LabelMap:
 def hold_back(count: int, share: float, seed: int) -> tuple[list[int], list[int]]:
     """Split pictures into those that are taught and those that are asked.
 
-    Of fewer than five none is held back: then all are taught and all are asked.
+    Of fewer than ten none is held back: then all are taught and all are asked. One of so few may
+    be the only one of its kind, and the student's answer there would tell nothing.
 
     >>> taught, asked = hold_back(20, 0.1, 0)
     >>> len(taught), len(asked), sorted(taught + asked) == list(range(20))
     (18, 2, True)
     """
-    if count < 5 or share == 0:
+    if count < 10 or share == 0:
         return list(range(count)), list(range(count))
     order = np.random.default_rng([seed, 77]).permutation(count).tolist()
     asked = max(1, round(count * share))

@@ -22,7 +22,7 @@ import torch
 from uosam.backends.batching import stability
 from uosam.backends.sam.backend import SamBackend
 from uosam.backends.sam.builders import BUILDERS
-from uosam.stages.global_region import GlobalRegionOptions
+from uosam.stages.proposals import SAM_LIMITS
 from uosam.stages.proposals import grid_points
 from uosam.structures import Image
 
@@ -84,7 +84,7 @@ def _answers(network: Any, picture: Image) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _scale_logits(decoder: Any, logits: torch.Tensor) -> None:
     """Multiply the last layers that make the logits, until the wanted share is stable."""
-    limit = GlobalRegionOptions().min_stability
+    _, limit = SAM_LIMITS
     low, high = 1.0, 1e6
     for _ in range(30):
         factor = (low * high) ** 0.5

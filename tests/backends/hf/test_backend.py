@@ -1,5 +1,7 @@
 """The hf backend against the forward pass and processors of transformers, on small networks."""
 
+import logging
+
 import numpy as np
 import pytest
 import torch
@@ -199,6 +201,19 @@ def ask(made, image, prompts, multimask):
             logits, sizes, reshaped, pad_size={"height": SIDE, "width": SIDE}
         )
     return masks[0].numpy(), answer.iou_scores[0, 0].numpy(), logits[0, 0].numpy()
+
+
+def test_what_a_network_lacks_is_told_once(tmp_path, caplog, monkeypatch):
+    parts = sam_parts("Sam")
+    parts["mask_decoder_config"].num_multimask_outputs = 1
+    transformers.SamModel(transformers.SamConfig(**parts)).save_pretrained(tmp_path)
+    monkeypatch.setattr(logging.getLogger("uosam"), "propagate", True)
+    with caplog.at_level("WARNING", logger="uosam"):
+        backend = load(BackendOptions(name="hf", checkpoint=str(tmp_path), device="cpu"))
+        embedding = backend.embed(picture((60, 90)))
+        found = [backend.decode(embedding, questions(points=1)) for _ in range(2)]
+    assert [len(answer) for answer in found] == [1, 1]
+    assert caplog.text.count("answers a prompt with 1 mask(s) where others give 3") == 1
 
 
 @pytest.mark.parametrize("multimask", [True, False])

@@ -12,6 +12,7 @@ filtering are added.
 
 from __future__ import annotations
 
+import logging
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -35,9 +36,14 @@ from uosam.backends.device import choose_device, out_of_memory, set_tf32, too_la
 from uosam.backends.hf.files import Family, find_folder, load_network
 from uosam.structures import Embedding, Image, Prompts, Proposals
 
+log = logging.getLogger(__name__)
+
+_ANSWERS = 3
+"""Masks that a prompt gets: of the whole, an object and a part."""
+
 
 def load(options: BackendOptions) -> HfBackend:
-    """Load the network in the folder ``options.checkpoint``.
+    """Load the network in the folder ``options.checkpoint``; what it lacks is told once.
 
     Raises:
         BackendError: transformers is not installed, or the folder is missing, damaged or of
@@ -45,6 +51,14 @@ def load(options: BackendOptions) -> HfBackend:
     """
     folder, family = find_folder(options.checkpoint)
     network = load_network(folder, family)
+    answers = network.config.mask_decoder_config.num_multimask_outputs
+    if answers < _ANSWERS:
+        log.warning(
+            "%s answers a prompt with %d mask(s) where others give %d: less to choose from",
+            folder,
+            answers,
+            _ANSWERS,
+        )
     device = choose_device(options.device)
     set_tf32(device, options.tf32)
     return HfBackend(

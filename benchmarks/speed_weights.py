@@ -22,8 +22,7 @@ import torch
 from uosam.backends.batching import stability
 from uosam.backends.sam.backend import SamBackend
 from uosam.backends.sam.builders import BUILDERS
-from uosam.stages.proposals import SAM_LIMITS
-from uosam.stages.proposals import grid_points
+from uosam.stages.proposals import SAM_LIMITS, grid_points
 from uosam.structures import Image
 
 STABLE = 0.7

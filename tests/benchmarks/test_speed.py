@@ -75,7 +75,8 @@ def test_a_row_compares_the_procedures() -> None:
     assert procedures["uosam"]["tflop"] < script["tflop"]
     assert 0 <= row["agreement"]["uosam_bfloat16"] <= 1
     json.dumps(result)
-    assert set(speed.PARTS) == {"captions", "depth", "evaluation", "everything", "pipeline"}
+    parts = {"captions", "depth", "evaluation", "everything", "pipeline", "student"}
+    assert set(speed.PARTS) == parts
 
 
 @pytest.mark.usefixtures("_small")

@@ -348,6 +348,12 @@ def test_one_bad_picture_stops_nothing(folder: Path) -> None:
     assert set(name(folder, "b").run.failures) == {"a/2", "a/3"}
 
 
+def test_words_that_the_model_lacks_are_told_before_any_picture_is_seen(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="names that ImageNet has classes for"):
+        name(folder, "lacking", words=WORDS, text=TextOptions())
+    assert not (folder / "lacking").exists()
+
+
 def test_what_cannot_be_named(folder: Path) -> None:
     with pytest.raises(InputError, match="nothing to name; lower --min-area"):
         name(folder, min_area=0.9)

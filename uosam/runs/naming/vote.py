@@ -94,19 +94,29 @@ def ask_for(vocabulary: Vocabulary, model: ImageText) -> Words:
     def words_of(entry: Entry) -> Sequence[str]:
         return entry.synsets if model.exclusive else entry.words
 
+    if model.exclusive:
+        _check_synsets(vocabulary)
     able = [entry for entry in vocabulary.entries if words_of(entry)]
-    if not able:
-        raise ConfigError(
-            "an ImageNet model gives names that ImageNet has classes for, got a vocabulary "
-            f"without any ({', '.join(vocabulary.names[:3])}, ...); add classes as synonyms "
-            "('cat; tabby'), or give --checkpoint FOLDER of a CLIP or SigLIP"
-        )
     return Words(
         names=tuple(entry.name for entry in able),
         texts=model.embed_texts([word for entry in able for word in words_of(entry)]),
         owner=tuple(index for index, entry in enumerate(able) for _ in words_of(entry)),
         lacking=tuple(entry.name for entry in vocabulary.entries if not words_of(entry)),
     )
+
+
+def _check_synsets(vocabulary: Vocabulary) -> None:
+    """Refuse a vocabulary of which an ImageNet model knows nothing.
+
+    Raises:
+        ConfigError: no name has a class.
+    """
+    if not any(entry.synsets for entry in vocabulary.entries):
+        raise ConfigError(
+            "an ImageNet model gives names that ImageNet has classes for, got a vocabulary "
+            f"without any ({', '.join(vocabulary.names[:3])}, ...); add classes as synonyms "
+            "('cat; tabby'), or give --checkpoint FOLDER of a CLIP or SigLIP"
+        )
 
 
 def name_folder(
@@ -147,6 +157,8 @@ def name_folder(
         InputError: no region is there to be named, or ``out`` cannot be written.
         BackendError: the model cannot be loaded, or a worker process died.
     """
+    if options.text.name == "imagenet":
+        _check_synsets(vocabulary)  # before an hour of looking at pictures
     run = embed_folder(pairs, out, options, inputs=inputs, spread=spread, on_outcome=on_outcome)
     model = load_image_text(options.text, tuple(synset_names()))
     task = NameTask(folder=out, options=options)

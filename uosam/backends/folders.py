@@ -40,6 +40,8 @@ class Folder:
 _NAME = "uosam name ... --checkpoint FOLDER"
 _COARSE = "uosam coarse ... --model segmentor --checkpoint FOLDER"
 _REFINE = "uosam refine ... --model hf --checkpoint FOLDER"
+_CAPTION = "uosam caption ... --checkpoint FOLDER"
+_DEPTH = "uosam depth estimate ... --checkpoint FOLDER"
 _TEXT = "uosam.backends.text.segmenter.load(FOLDER)"
 
 FOLDERS: tuple[Folder, ...] = tuple(
@@ -51,6 +53,33 @@ FOLDERS: tuple[Folder, ...] = tuple(
         ("names, best", "google/siglip2-so400m-patch14-384", 4.5, "Apache-2.0", FREE, _NAME),
         ("words to masks", "CIDAS/clipseg-rd64-refined", 0.6, "Apache-2.0", FREE, _TEXT),
         ("words to masks, best", "facebook/sam3", 3.4, "SAM License", ASK, _TEXT),
+        ("captions", "Salesforce/blip-image-captioning-base", 1.0, "BSD-3-Clause", FREE, _CAPTION),
+        ("captions, small", "florence-community/Florence-2-base", 0.9, "MIT", FREE, _CAPTION),
+        (
+            "depth",
+            "depth-anything/Depth-Anything-V2-Small-hf",
+            0.1,
+            "Apache-2.0",
+            FREE,
+            _DEPTH,
+        ),
+        (
+            "depth, better",
+            "depth-anything/Depth-Anything-V2-Large-hf",
+            1.34,
+            "CC BY-NC 4.0",
+            RESEARCH,
+            _DEPTH,
+        ),
+        (
+            "depth in metres, rooms",
+            "depth-anything/Depth-Anything-V2-Metric-Indoor-Small-hf",
+            0.1,
+            "Apache-2.0",
+            FREE,
+            _DEPTH,
+        ),
+        ("depth in metres", "Intel/zoedepth-nyu-kitti", 1.4, "MIT", FREE, _DEPTH),
         ("classes: ADE20K", "openmmlab/upernet-convnext-small", 0.3, "MIT", FREE, _COARSE),
         (
             "classes: ADE20K",
@@ -90,9 +119,10 @@ def how_to_get(folder: Folder) -> str:
     """
     asks = "ask for access on its page, then " if folder.terms == ASK else ""
     name = folder.hub.split("/")[1]
+    commands = [other.command for other in FOLDERS if other.hub == folder.hub]
     return (
         f"{folder.hub} is a folder ({folder.gigabytes:g} GB, {folder.licence}, {folder.terms}) "
         f"that is not fetched here, for its files have no digest to check; {asks}get it with 'hf "
         f"download {folder.hub} --local-dir {name}' where there is a network, and use it with "
-        f"{folder.command.replace('FOLDER', name)}"
+        f"{', or '.join(commands).replace('FOLDER', name)}"
     )

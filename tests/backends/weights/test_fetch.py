@@ -307,7 +307,7 @@ def test_folders_are_listed_with_their_terms_and_got_by_hand():
     assert "research only" in told
     assert "imagenet: names" in told
     with pytest.raises(
-        BackendError, match="ask for access on its page.*load.sam3., or uosam refine"
+        BackendError, match=r"ask for access on its page.*load.sam3., or uosam refine"
     ):
         fetch("facebook/sam3")
     listed = json.loads(CliRunner().invoke(app, ["--json"]).output)

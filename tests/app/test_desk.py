@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
+from typer.testing import CliRunner
 
 from tests.conftest import Scene
 from uosam.app.desk import INKS, KINDS, AppOptions, Click, Desk, levels_of, to_prompts
 from uosam.app.folders import refine_archives, unpack
 from uosam.backends.graphcut.backend import GraphCut
+from uosam.cli import build_app
 from uosam.errors import ConfigError, InputError
 from uosam.io.codecs import read_labels
 from uosam.structures import Caption, Image, Masks
@@ -223,3 +225,19 @@ def test_no_archive_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_text("no archive")
     with pytest.raises(InputError, match="expected a ZIP archive"):
         unpack(tmp_path / "a.zip", tmp_path / "out", (".png",), AppOptions())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--port", "99999"], "--port must be 0 to 65535, got 99999"),
+        (["--megapixels", "nan"], "--megapixels must be above 0"),
+        (["--model", "nosuch"], "unknown backend 'nosuch'"),
+        (["--names", "nosuch"], "--names must be a folder of a model"),
+        (["--captions", "nosuch"], "--captions must be a folder of a model"),
+    ],
+)
+def test_what_cannot_be_served_is_told_at_the_start(arguments: list[str], said: str) -> None:
+    found = CliRunner().invoke(build_app(), ["app", *arguments])
+    assert isinstance(found.exception, ConfigError)
+    assert said in str(found.exception)

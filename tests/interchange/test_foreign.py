@@ -58,7 +58,14 @@ def test_coco_of_polygons_and_lists_smaller_ones_on_top(tmp_path: Path) -> None:
         (("images", 0, "file_name"), "../a.jpg", "relative path"),
         (("images", 0, "file_name"), "/etc/a.jpg", "relative path"),
         (("images", 0, "height"), 10**9, "at most"),
-        (("images", 0, "height"), "six", "at most"),
+        (("images", 0, "height"), "six", "whole numbers"),
+        (("images", 0, "height"), 6.5, "whole numbers"),
+        (("images",), [COCO["images"][0]] * 2, "image id 4 twice"),
+        (("categories", 0, "id"), -4, "category id -4"),
+        (("categories", 0, "id"), 1 << 40, "fit in 32 bits"),
+        (("categories", 1, "id"), 3, "category id 3 twice"),
+        (("annotations", 0, "segmentation"), {"size": [6, 8], "counts": 5}, "run lengths"),
+        (("annotations", 0, "segmentation"), {"size": [6, 8], "counts": {}}, "run lengths"),
         (("images", 0, "id"), 9, "image_id 4, which has no image"),
         (("annotations", 0, "segmentation"), {"size": [6, 8], "counts": [1, 2]}, "run lengths"),
         (("annotations", 0, "segmentation"), {"size": [3, 8], "counts": [24]}, "mask of"),
@@ -250,11 +257,32 @@ def test_yolo_boxes_are_rectangles(tmp_path: Path) -> None:
         ("0 0 0 1", "class from 0 to 1"),
         ("0 0 0 1 0 1 1 0", "pairs x, y"),
         ("0 0 0 1 nan 1 1", "finite"),
+        pytest.param("0 0 0 1 1e308 1 1", "finite", marks=pytest.mark.filterwarnings("error")),
     ],
 )
 def test_damaged_yolo_is_one_line(tmp_path: Path, line: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         maps(yolo(tmp_path, line), "yolo")
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        ("{0: cat, 1: dog}", [1, 2]),
+        ("{'1': dog, '0': cat}", [1, 2]),
+        ("{0: cat, 2: dog, 5: x}", "class numbers"),
+        ("{0: cat, a: dog}", "'names' of classes"),
+    ],
+)
+def test_yolo_names_by_number(tmp_path: Path, names: str, found: list[int] | str) -> None:
+    lines = "0 0.2 0.5 0.2 0.4\n1 0.7 0.5 0.2 0.4"
+    folder = yolo(tmp_path, lines, names=f"names: {names}")
+    (folder / "labels" / "classes.txt").write_text("cat\ndog\n")  # as LabelImg writes it
+    if isinstance(found, str):
+        with pytest.raises(InputError, match=found):
+            maps(folder, "yolo")
+    else:
+        assert np.unique(maps(folder, "yolo")["p"]).tolist() == [0, *found]
 
 
 def test_yolo_without_names_labels_or_picture(tmp_path: Path) -> None:

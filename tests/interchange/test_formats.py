@@ -78,6 +78,23 @@ def test_there_and_back(tmp_path: Path, form: str) -> None:
         np.testing.assert_array_equal(found[picture.name], expected)
 
 
+@pytest.mark.parametrize("form", FORMATS)
+def test_names_of_every_kind_come_back(tmp_path: Path, form: str) -> None:
+    names = ["a#1", "a#2", "b+c", "b c", "q\"'&amp;", "x?y%20z", "n1/d.e"]
+    kind = find_format(form)
+    labels = np.zeros((6, 9), np.int32)
+    labels[2:4, 3:7] = 7
+    pictures = [Labelled(name=name, file=f"{name}.jpg", labels=labels) for name in names]
+    for path, data in [*kind.encode(pictures, LEGEND, 0.0), encode_sidecar(LEGEND, form)]:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(data)
+    for picture in pictures:
+        path = tmp_path / (kind.pictures or "") / picture.file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        PIL.Image.new("RGB", (9, 6)).save(path)
+    assert sorted(load(tmp_path, form)[1]) == sorted(names)
+
+
 @pytest.mark.parametrize("form", ["coco", "labelme", "labelstudio", "cvat", "voc", "mask2former"])
 def test_without_our_sidecar_the_regions_are_the_same(tmp_path: Path, form: str) -> None:
     (store(tmp_path, form) / "uosam.json").unlink()

@@ -293,6 +293,21 @@ def test_archives_are_read_alone(photos: Path, monkeypatch: pytest.MonkeyPatch) 
         Store(url=f"zip://::{photos}/images.zip").write("a", b"")
 
 
+def test_a_folder_as_tar_packs_it(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UOSAM_STAGING", str(photos / "staging"))
+    monkeypatch.setattr(mounting, "_mounts", {})
+    with tarfile.open(photos / "images.tar", "w") as archive:
+        archive.add(photos / "images", ".")  # names begin with "./"
+    done = run(Path(f"tar://::{photos}/images.tar"), photos / "masks", photos / "out")
+    assert (dict(done.failures), sum(done.status.values())) == ({}, 4)
+    with pytest.raises(InputError, match="archives are read and never written"):
+        run(photos / "images", photos / "masks", Path(f"zip://::{photos}/new.zip"))
+    (photos / "no.zip").write_bytes(b"x" * 100)
+    for kind in ("zip", "tar"):
+        with pytest.raises(InputError, match="cannot be opened"):
+            run(Path(f"{kind}://::{photos}/no.zip"), photos / "masks", photos / "other")
+
+
 def test_a_shard_of_webdataset(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UOSAM_STAGING", str(photos / "staging"))
     monkeypatch.setattr(mounting, "_mounts", {})

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from uosam.app.desk import AppOptions
-from uosam.errors import ConfigError
+from uosam.backends import BACKENDS
+from uosam.errors import ConfigError, unknown
 
 HOST = "127.0.0.1"
 _FONTS = ["system-ui", "sans-serif"]
@@ -29,8 +30,11 @@ def start(options: AppOptions, port: int = 7860, *, block: bool = True) -> Any:
         The running page, with ``local_url`` and ``close()``.
 
     Raises:
-        ConfigError: gradio is not installed, or the port is taken.
+        ConfigError: gradio is not installed, a model is not known, or the port is none or taken.
     """
+    if not 0 <= port < 1 << 16:
+        raise ConfigError(f"--port must be 0 to 65535, got {port}")
+    check_models(options)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
     try:
         import gradio as gr
@@ -74,3 +78,18 @@ def start(options: AppOptions, port: int = 7860, *, block: bool = True) -> Any:
     if block:
         shutil.rmtree(work, ignore_errors=True)
     return page
+
+
+def check_models(options: AppOptions) -> None:
+    """Refuse models that are not there before a visitor asks for them.
+
+    Raises:
+        ConfigError: a segmenter is not known, or there is no folder of names or captions.
+    """
+    for name in options.models:
+        if name not in BACKENDS and ":" not in name:
+            raise unknown("backend", name, BACKENDS)
+    folders = {"--names": options.names, "--captions": options.captions}
+    for flag, folder in folders.items():
+        if folder is not None and folder != "imagenet" and not Path(folder).is_dir():
+            raise ConfigError(f"{flag} must be a folder of a model, found none at {folder}")

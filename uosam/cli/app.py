@@ -36,8 +36,16 @@ def command(
         device=device,
         names=names,
         captions=captions,
-        most_pixels=int(megapixels * 1e6),
+        most_pixels=_to_pixels(megapixels),
         most_megabytes=megabytes,
         most_pictures=pictures,
     )
     start(options, port)
+
+
+def _to_pixels(megapixels: float) -> int:
+    from uosam.errors import ConfigError
+
+    if not 0 < megapixels < 1e4:
+        raise ConfigError(f"--megapixels must be above 0 and below 10,000, got {megapixels:g}")
+    return max(1, int(megapixels * 1e6))

@@ -105,6 +105,20 @@ def command(
 
     if (to is None) == (back is None):
         raise ConfigError("expected one of --to FORMAT and --from FORMAT")
+    _check(
+        to,
+        back,
+        {
+            "layout": layout != "mmseg",
+            "confidence": confidence is not None,
+            "min-confidence": min_confidence != PseudoOptions.min_confidence,
+            "keep": keep != PseudoOptions.keep,
+            "width": width != PseudoOptions.width,
+            "raw": raw,
+            "ignored": ignored is not None,
+        },
+        link,
+    )
     names = read_names(classes) if classes else None
     if back is not None:
         folder = out or source.with_name(f"{source.stem}-masks")
@@ -150,3 +164,18 @@ def command(
     typer.echo("\n".join([f"{'written to':<18} {folder}", *done.describe()]))
     if done.failures:
         raise typer.Exit(1)
+
+
+def _check(to: str | None, back: str | None, pseudo: dict[str, bool], link: bool) -> None:
+    """Refuse options that do nothing here."""
+    from uosam.errors import ConfigError
+    from uosam.interchange.formats import find_format
+
+    for name, given in pseudo.items():
+        if given and to != "pseudo":
+            raise ConfigError(f"--{name} is for --to pseudo; leave it out")
+    if link and (back or to is None or to == "pseudo" or find_format(to).pictures is None):
+        raise ConfigError(
+            "--link is for formats that keep pictures beside the masks, such as --to voc; leave it "
+            "out"
+        )

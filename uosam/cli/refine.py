@@ -203,6 +203,8 @@ def command(
     if inputs and all(single) and out.suffix and not out.is_dir():
         if report:
             raise InputError("--report is of folders; give a folder as OUT")
+        if spread.shard is not None or engine != "local":
+            raise InputError("--shard and --engine are for folders; leave them out for one picture")
         from uosam.cli.single import refine_file
 
         refine_file(inputs[0], inputs[1], out, options, as_json)

@@ -207,7 +207,14 @@ def read_coco(path: Path) -> CocoFile:
     try:
         if not isinstance(document, dict):
             raise TypeError(f"a {type(document).__name__}")
-        categories = {int(c["id"]): str(c["name"]) for c in document["categories"]}
+        categories: dict[int, str] = {}
+        for entry in document["categories"]:
+            number = int(entry["id"])
+            if not 0 <= number < 1 << 31:
+                raise ValueError(f"category id {number}; ids must be 0 or more and fit in 32 bits")
+            if number in categories:
+                raise ValueError(f"category id {number} twice")
+            categories[number] = str(entry["name"])
         notes: dict[int, list[Annotation]] = {}
         for entry in document["annotations"]:
             category = int(entry["category_id"])
@@ -216,9 +223,11 @@ def read_coco(path: Path) -> CocoFile:
             crowd = bool(entry.get("iscrowd", 0))
             note = Annotation(entry=entry, category=category, crowd=crowd)
             notes.setdefault(int(entry["image_id"]), []).append(note)
-        pictures = {}
+        pictures: dict[int, CocoPicture] = {}
         for entry in document["images"]:
             number = int(entry["id"])
+            if number in pictures:
+                raise ValueError(f"image id {number} twice")
             pictures[number] = CocoPicture(
                 id=number,
                 file=check_name(entry["file_name"], str(path)),

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import numpy as np
 
@@ -67,7 +67,7 @@ def encode(pictures: Iterable[Labelled], legend: Legend) -> Files:
         tasks.append(
             {
                 "id": number,
-                "data": {"image": _LOCAL + picture.file},
+                "data": {"image": _LOCAL + quote(picture.file, safe="/")},
                 "annotations": [{"result": result, "ground_truth": False}],
             }
         )

@@ -187,8 +187,11 @@ def check_size(height: object, width: object, where: str) -> tuple[int, int]:
     """
     try:
         hw = int(str(height)), int(str(width))
-    except ValueError:
-        hw = 0, 0
+    except ValueError as error:
+        raise InputError(
+            f"{where}: expected height and width of a picture as whole numbers, got {height!r} and "
+            f"{width!r}"
+        ) from error
     if min(hw) < 1 or hw[0] * hw[1] > MOST_PIXELS:
         raise InputError(
             f"{where}: expected height and width of a picture of at most {MOST_PIXELS} pixels, got "

@@ -77,7 +77,10 @@ def decode(source: Path, known: Mapping[str, int] | None) -> tuple[Legend, Itera
     if missing:
         raise InputError(f"{source}: class {missing[0]!r} of data.yaml is not in uosam.json")
     numbers = [ids[name] for name in names]
-    files = sorted((source / "labels").rglob("*.txt"))
+    # Tools put the list of classes among the labels.
+    files = sorted(
+        path for path in (source / "labels").rglob("*.txt") if path.name != "classes.txt"
+    )
     if not files:
         raise InputError(f"{source}: expected text files in {source / 'labels'}, found none")
     canvas = IGNORE if legend.background is None else legend.background
@@ -100,12 +103,15 @@ def _names(path: Path) -> list[str]:
     try:
         names = yaml.safe_load(path.read_bytes())["names"]
         if isinstance(names, dict):
-            names = [names[key] for key in sorted(names)]
+            numbers = {int(str(key)): name for key, name in names.items()}
+            if sorted(numbers) != list(range(len(names))):
+                raise TypeError(f"class numbers {sorted(numbers)}, not 0 to {len(names) - 1}")
+            names = [numbers[number] for number in range(len(names))]
         if not isinstance(names, list):
             raise TypeError(f"names {names!r}")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, KeyError, TypeError, RecursionError) as error:
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: expected YAML with 'names' of classes, got: {reason}") from error
     return [str(name) for name in names]
@@ -145,5 +151,6 @@ def _parse(
         values = [left, top, right, top, right, bottom, left, bottom]
     if len(values) % 2:
         raise InputError(f"{where}: expected pairs x, y, got {len(values)} numbers")
-    points = np.reshape(values, (-1, 2)) * (hw[1], hw[0])
+    with np.errstate(over="ignore"):  # what becomes infinite is refused below
+        points = np.reshape(values, (-1, 2)) * (hw[1], hw[0])
     return number, check_outline(points, where)

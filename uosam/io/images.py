@@ -102,6 +102,17 @@ def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> Image:
     return read_picture(path, max_pixels=max_pixels).image
 
 
+def read_size(path: Path) -> tuple[int, int] | None:
+    """Return (H, W) as the head of a picture says; None of one that cannot be opened."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # whoever reads the pixels decides what is too large
+            with PIL.Image.open(path) as file:
+                return file.height, file.width
+    except (*UNREADABLE, PIL.Image.DecompressionBombError):
+        return None
+
+
 def read_picture(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """Read a picture and what its file says beside the pixels; errors as of ``read_image``."""
     check_not_empty(path)

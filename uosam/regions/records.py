@@ -88,6 +88,8 @@ def decode_rle(rle: Rle) -> Mask:
         height, width = (int(side) for side in rle["size"])
         counts = rle["counts"]
         # The library reads past the end of wrong counts, so their sum is checked first.
+        if not isinstance(counts, list | str):
+            raise TypeError(f"counts of type {type(counts).__name__}")
         runs = counts if isinstance(counts, list) else _runs(counts)
         if sum(runs) != height * width or min(runs, default=0) < 0:
             raise ValueError(f"runs of {sum(runs)} pixels for {height} x {width}")

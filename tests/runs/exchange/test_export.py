@@ -20,6 +20,7 @@ from uosam.api.refiner import Refiner
 from uosam.config import load_config
 from uosam.errors import ConfigError, InputError
 from uosam.interchange.coco import read_coco, read_masks
+from uosam.interchange.labelstudio import encode_brush
 from uosam.io.codecs import read_labels
 from uosam.regions.records import encode_rle
 from uosam.runs.exchange.coco_masks import number_objects, refine_coco
@@ -254,3 +255,64 @@ def test_ignored_pixels_survive_an_export(folders: Path) -> None:
     )
     import_folder(folders / "out", folders / "back", "labelme")
     assert (read_labels(folders / "back" / "n01" / "a.png").labels[:4, :4] == IGNORE).all()
+
+
+def test_a_coco_size_that_is_not_the_picture_s_is_told_as_such(folders: Path, coco: Path) -> None:
+    document = json.loads(coco.read_text())
+    document["images"][0]["height"] = 63
+    document["annotations"] = document["annotations"][3:]
+    coco.write_text(json.dumps(document))
+    plain = load_config(overrides=[FAKE])
+    with pytest.raises(InputError, match=r"instances\.json: n01/a\.png: height and width must be"):
+        refine_coco(folders / "images", coco, folders / "out", plain)
+
+
+def test_two_pictures_of_one_name_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "tasks.json").write_text(
+        json.dumps(
+            [
+                {
+                    "data": {"image": f"/data/local-files/?d=a.{suffix}"},
+                    "annotations": [
+                        {
+                            "result": [
+                                {
+                                    "type": "brushlabels",
+                                    "original_width": 3,
+                                    "original_height": 1,
+                                    "value": {
+                                        "rle": encode_brush(np.array([[False, True, False]])),
+                                        "brushlabels": ["cat"],
+                                    },
+                                }
+                            ]
+                        }
+                    ],
+                }
+                for suffix in ("jpg", "png")
+            ]
+        )
+    )
+    with pytest.raises(InputError, match=r"'a\.png' comes twice"):
+        import_folder(tmp_path / "tasks.json", tmp_path / "out", "labelstudio")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("export masks out --to coco --layout hf", "--layout is for --to pseudo"),
+        ("export masks out --to voc --images images --keep 0.5", "--keep is for --to pseudo"),
+        ("export masks out --to coco --link", "--link is for formats that keep pictures"),
+        ("export masks out --from coco --link", "--link is for formats that keep pictures"),
+        (
+            "refine images/n01/a.png masks/n01/a.png one.png --shard 1/2",
+            "--shard and --engine are for folders",
+        ),
+    ],
+)
+def test_options_without_effect_are_refused(
+    folders: Path, command: Run, line: str, said: str
+) -> None:
+    code, _, shown = command(line)
+    assert code == 2
+    assert said in shown

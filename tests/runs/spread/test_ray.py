@@ -73,6 +73,8 @@ def tree(out: Path) -> dict[str, bytes]:
     [
         ({"engine": "spark"}, "--engine must be local or ray, got 'spark'"),
         ({"engine": "ray", "gpus": -1}, "GPUs of 0 or more"),
+        ({"engine": "ray", "gpus": float("nan")}, "GPUs of 0 or more"),
+        ({"engine": "ray", "gpus": float("inf")}, "GPUs of 0 or more"),
         ({"engine": "ray", "cpus": 0}, "CPUs above 0"),
         ({"gpus": 1}, "--gpus is for --engine ray"),
         ({"engine": "ray", "actors": 0}, "--workers must be at least 1"),

@@ -16,8 +16,9 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path, PurePath, PurePosixPath
 
+from uosam.errors import InputError
 from uosam.io.atomic import write_atomic
-from uosam.io.stores.store import Store, read_url
+from uosam.io.stores.store import ARCHIVES, Store, read_url
 
 _mounts: dict[str, Store] = {}
 """Of this process: folder and store."""
@@ -44,6 +45,8 @@ def mount(path: Path, *, keep: bool = False) -> Path:
     )
     os.makedirs(base, exist_ok=True, mode=0o700)
     if keep:
+        if url.partition(":")[0].lower() in ARCHIVES:
+            raise InputError(f"{url}: archives are read and never written; give a folder")
         folder = Path(os.path.realpath(base), hashlib.sha256(url.encode()).hexdigest()[:16])
         folder.mkdir(exist_ok=True, mode=0o700)
     else:

@@ -6,7 +6,9 @@ import logging
 import os
 import re
 import secrets
+import tarfile
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -79,7 +81,7 @@ class Store:
                 f"{self.url}: expected a URL that fsspec knows, got: {error}; "
                 "pip install 'uosam[remote]'"
             ) from error
-        except OSError as error:
+        except (OSError, zipfile.BadZipFile, tarfile.TarError) as error:
             raise InputError(f"{self.url}: cannot be opened ({error})") from error
         return filesystem, root.rstrip("/")
 
@@ -101,7 +103,8 @@ class Store:
             raise InputError(f"{self.url}: cannot be listed ({error})") from error
         for path in found:
             if not path.endswith("/"):
-                yield path[len(root) :].lstrip("/") if root else path.lstrip("/")
+                name = path[len(root) :].lstrip("/") if root else path.lstrip("/")
+                yield name.removeprefix("./")
 
     def read(self, name: str) -> bytes:
         """Return a file whole.
@@ -139,10 +142,10 @@ class Store:
         Raises:
             OSError: the store fails again and again, or is an archive.
         """
-        filesystem, _ = self._place
-        path = self._path(name)
         if self.kind in ARCHIVES:
             raise OSError(30, "archives are read alone", self._say(name))
+        filesystem, _ = self._place
+        path = self._path(name)
 
         def put() -> None:
             if self.kind in WHOLE:
@@ -169,8 +172,12 @@ class Store:
             return
 
     def _path(self, name: str) -> str:
-        root = self._place[1]
-        return f"{root}/{name}" if root else name
+        filesystem, root = self._place
+        if root or self.kind not in ARCHIVES:
+            return f"{root}/{name}" if root else name
+        # As "tar -C folder ." calls what it finds there.
+        dotted = f"./{name}"
+        return dotted if not filesystem.exists(name) and filesystem.exists(dotted) else name
 
     def _say(self, name: str) -> str:
         return f"{self.url}/{name}" if name else self.url

@@ -14,7 +14,7 @@ from uosam.errors import ConfigError, InputError
 from uosam.interchange.coco import CocoFile, CocoPicture, read_coco, read_masks
 from uosam.io.atomic import write_atomic
 from uosam.io.codecs import LabelOptions, encode_labels, read_labels
-from uosam.io.images import IMAGE_SUFFIXES
+from uosam.io.images import IMAGE_SUFFIXES, read_size
 from uosam.io.outputs import check_folders
 from uosam.io.pairs import Pairs
 from uosam.io.walk import list_files
@@ -131,6 +131,7 @@ def _unpack(coco: CocoFile, images: Path, out: Path) -> Pairs:
         name = without_suffix(picture.file)
         mask = out / UNPACKED / f"{name}.png"
         try:
+            _check_size(path, picture, coco.path)
             data = encode_labels(".png", number_objects(picture, str(coco.path))[0], _SPEC)
             if not mask.is_file() or mask.read_bytes() != data:
                 write_atomic(mask, data)
@@ -146,6 +147,15 @@ def _unpack(coco: CocoFile, images: Path, out: Path) -> Pairs:
         unpaired_images=[path for path in whole.values() if path not in used],
         unreadable=unreadable,
     )
+
+
+def _check_size(path: Path, picture: CocoPicture, source: Path) -> None:
+    hw = read_size(path)
+    if hw is not None and hw != picture.hw:
+        raise InputError(
+            f"{source}: {picture.file}: height and width must be those of {path}, {hw[0]} and "
+            f"{hw[1]}, got {picture.hw[0]} and {picture.hw[1]}"
+        )
 
 
 def _pack(coco: CocoFile, out: Path, failures: Mapping[str, str]) -> dict[str, object]:

@@ -138,8 +138,14 @@ def import_folder(
         suffix, spec = ".png", LabelSpec(codec="index16", ignore=65535)
     else:
         suffix, spec = ".npy", LabelSpec(codec="npy", ignore=-1, dtype="int32")
-    count = 0
+    count, seen = 0, set[str]()
     for picture in pictures:
+        if picture.name in seen:
+            raise InputError(
+                f"{source}: {picture.file!r} comes twice, or differs in its suffix alone from "
+                "another; give each picture a name of its own"
+            )
+        seen.add(picture.name)
         path = out / f"{picture.name}{suffix}"
         check_outputs([(path, picture.file)], [], root=out)
         write(path, encode_labels(suffix, picture.labels, spec))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -37,7 +38,7 @@ class Spread:
         """
         if self.engine not in ("local", "ray"):
             raise ConfigError(f"--engine must be local or ray, got {self.engine!r}")
-        if self.gpus < 0 or self.cpus <= 0:
+        if not (0 <= self.gpus < math.inf and 0 < self.cpus < math.inf):
             raise ConfigError(
                 f"an actor needs CPUs above 0 and GPUs of 0 or more, got {self.cpus:g} and "
                 f"{self.gpus:g}"

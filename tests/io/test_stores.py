@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import tarfile
 import threading
 import time
@@ -16,6 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.conftest import Scene
+from uosam import cli
 from uosam.cli import build_app
 from uosam.config import load_config
 from uosam.errors import ConfigError, InputError
@@ -325,6 +327,22 @@ def test_a_shard_of_webdataset(photos: Path, monkeypatch: pytest.MonkeyPatch) ->
     done = run(url, url, photos / "out")
     assert dict(done.failures) == {}
     assert {f"{index:06d}.seg.png" for index in range(4)} < set(tree(photos / "out"))
+
+
+def test_messages_have_urls_without_secrets(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("UOSAM_STAGING", str(photos / "staging"))
+    monkeypatch.setattr(mounting, "_mounts", {})
+    folder = mount(Path("s3://me:secret@bucket/photos"))
+    said = mounting.as_given(f"{folder}/a.png: damaged")
+    assert said == "s3://bucket/photos/a.png: damaged"
+    monkeypatch.setattr(sys, "argv", ["uosam", "refine", "memory://x", str(photos / "masks"), "o"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    said = capsys.readouterr().err
+    assert "memory://x" in said
+    assert str(photos / "staging") not in said
 
 
 def test_urls_that_lead_nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

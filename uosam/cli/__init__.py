@@ -126,6 +126,9 @@ def _run() -> int:
 
 
 def _fail(reason: str) -> int:
+    # Known only to whoever used a store; no command pays for it.
+    stores = sys.modules.get("uosam.io.stores.mounts")
+    reason = reason if stores is None else stores.as_given(reason)
     with contextlib.suppress(OSError):
         typer.echo(f"error: {reason}", err=True)
     return 2

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from uosam.io.stores.mounts import as_given
 from uosam.runs.rows import Row
 from uosam.runs.task import Outcome, Task
 from uosam.text import one_line
@@ -180,4 +181,4 @@ def describe(run: Run, most: int = 10) -> list[str]:
         count = run.noted.get(note, 0)
         lines.append(f"note: {note}" + (f" ({count} of them: {some})" if names else ""))
     lines += [f"failed: {name}: {reason}" for name, reason in run.failures.items()]
-    return [one_line(line) for line in lines]
+    return [one_line(as_given(line)) for line in lines]

@@ -101,6 +101,13 @@ def is_there(path: Path) -> bool:
     return path.is_file() or (found is not None and found[0].has(found[1]))
 
 
+def as_given(text: str) -> str:
+    """Put URLs in the place of the folders that stand for them, for whoever reads a message."""
+    for folder, store in _mounts.items():
+        text = text.replace(folder, store.shown)
+    return text
+
+
 def _tidy(url: str) -> str:
     return url if "::" in url else url.rstrip("/")
 

@@ -53,6 +53,15 @@ def read_url(path: str | os.PathLike[str]) -> str | None:
     return None if url.startswith("file://") else url
 
 
+def hide(text: str) -> str:
+    """Take names and passwords out of the URLs of a text.
+
+    >>> hide("s3://me:secret@bucket/a: gone")
+    's3://bucket/a: gone'
+    """
+    return re.sub(r"(\w://)[^/@\s]+@", r"\1", text)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Store:
     """A folder in a store; a value that travels to workers.
@@ -72,23 +81,28 @@ class Store:
             import fsspec
         except ImportError as error:
             raise InputError(
-                f"{self.url}: URLs need fsspec, got none; pip install 'uosam[remote]'"
+                f"{self.shown}: URLs need fsspec, got none; pip install 'uosam[remote]'"
             ) from error
         try:
             filesystem, root = fsspec.core.url_to_fs(self.url, **self.options)
         except (ImportError, ValueError) as error:
             raise InputError(
-                f"{self.url}: expected a URL that fsspec knows, got: {error}; "
+                f"{self.shown}: expected a URL that fsspec knows, got: {hide(str(error))}; "
                 "pip install 'uosam[remote]'"
             ) from error
         except (OSError, zipfile.BadZipFile, tarfile.TarError) as error:
-            raise InputError(f"{self.url}: cannot be opened ({error})") from error
+            raise InputError(f"{self.shown}: cannot be opened ({hide(str(error))})") from error
         return filesystem, root.rstrip("/")
 
     @property
     def kind(self) -> str:
         """Scheme of the URL."""
         return self.url.partition(":")[0].lower()
+
+    @property
+    def shown(self) -> str:
+        """The URL without a password."""
+        return hide(self.url)
 
     def names(self) -> Iterator[str]:
         """Yield every file below the folder, as a relative path with "/", in no order.
@@ -100,7 +114,7 @@ class Store:
         try:
             found = self._insist("", lambda: filesystem.find(root))
         except OSError as error:
-            raise InputError(f"{self.url}: cannot be listed ({error})") from error
+            raise InputError(f"{self.shown}: cannot be listed ({hide(str(error))})") from error
         for path in found:
             if not path.endswith("/"):
                 name = path[len(root) :].lstrip("/") if root else path.lstrip("/")
@@ -180,7 +194,7 @@ class Store:
         return dotted if not filesystem.exists(name) and filesystem.exists(dotted) else name
 
     def _say(self, name: str) -> str:
-        return f"{self.url}/{name}" if name else self.url
+        return f"{self.shown}/{name}" if name else self.shown
 
     def _insist(self, name: str, do: Callable[[], Result]) -> Result:
         """Ask again while a store fails in a way that may pass."""

@@ -22,7 +22,8 @@ import numpy as np
 import torch
 
 from benchmarks.accuracy import TOP, changed_files
-from benchmarks.loop import HEADLINES, SIDE, Source, done, prepare
+from benchmarks.loop import SIDE, Source, done, prepare
+from benchmarks.loop_scores import HEADLINES
 from benchmarks.loop_table import fill
 from benchmarks.speed import facts, store
 from uosam.errors import UosamError

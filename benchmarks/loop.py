@@ -29,14 +29,13 @@ from uosam.baselines.dense_crf import dense_crf
 from uosam.baselines.samrefiner import refine_samrefiner
 
 from benchmarks.accuracy import TOP, changed_files
+from benchmarks.loop_scores import HEADLINES, score, score_over
 from benchmarks.speed import facts, store
 from uosam.backends import load_backend
 from uosam.config import Config, load_config
 from uosam.errors import UosamError
-from uosam.evaluation.evaluate import evaluate
 from uosam.evaluation.rounds.loop import LoopOptions, run_loop
 from uosam.evaluation.rounds.record import count_ids, refuse
-from uosam.evaluation.types import EvaluateOptions
 from uosam.io.codecs import LabelOptions, read_labels, write_labels
 from uosam.io.images import read_image
 from uosam.io.pairs import find_pictures
@@ -48,7 +47,6 @@ from uosam.training.student.options import StudentOptions
 RESULTS = Path(__file__).parent / "results" / "loop.jsonl"
 SIDE = 256
 """Long side of the pictures and their truth, in pixels."""
-HEADLINES = ("mIoU", "boundary_mIoU")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,29 +196,6 @@ def run_set(
     return steps, notes
 
 
-def score(steps: dict[str, tuple[Path, float]], work: Path) -> list[dict[str, Any]]:
-    """Score every step with the matching of k-means, and with one of its own."""
-    names = list(steps)
-    folders = [steps[name][0] for name in names]
-    options = EvaluateOptions(background="none", matching="pixels", resamples=0)
-    own = evaluate(folders, work / "gt", options)
-    match = own.methods[0].summary.match.classes
-    found = evaluate(folders, work / "gt", replace(options, match=match, resamples=1000))
-    rows = []
-    for index, name in enumerate(names):
-        values = found.methods[index].values
-        row: dict[str, Any] = {"step": name, "seconds": round(steps[name][1], 1)}
-        row |= {key: values[key] for key in HEADLINES}
-        row["own_mIoU"] = own.methods[index].values["mIoU"]
-        if index:
-            paired = found.comparisons[index - 1].differences
-            row["gains"] = {
-                key: [paired[key].value, paired[key].low, paired[key].high] for key in HEADLINES
-            }
-        rows.append(row)
-    return rows
-
-
 def done(path: Path, key: dict[str, Any]) -> bool:
     """Tell whether a set is among the rows."""
     if not path.is_file():
@@ -269,6 +244,15 @@ def main() -> None:
             sys.stdout.flush()
             if not arguments.dry_run:
                 keep_pictures(work, arguments.work / "kept")
+    for seed in arguments.seeds:
+        for name in arguments.sets:
+            amount = arguments.amount or SETS[name].amount
+            work = arguments.work / "kept" / f"{name}-{seed}-{amount}"
+            key = {"part": "loop over refined", "set": name, "seed": seed, "images": amount}
+            key |= {"rounds": arguments.rounds, "settings": arguments.set}
+            if work.is_dir() and not done(RESULTS, key) and not arguments.dry_run:
+                for row in score_over(work, arguments.rounds):
+                    store(RESULTS, {**common, **key, **row})
 
 
 def keep_pictures(work: Path, kept: Path) -> None:

@@ -20,7 +20,8 @@ import numpy as np
 import PIL.Image
 
 from benchmarks.accuracy import README, TOP
-from benchmarks.loop import HEADLINES, RESULTS, STUDENT, TABLE
+from benchmarks.loop import RESULTS, STUDENT, TABLE
+from benchmarks.loop_scores import HEADLINES
 from uosam.errors import InputError
 from uosam.evaluation.rounds.loop import LoopOptions, LoopResult, run_loop
 from uosam.io.codecs import read_labels
@@ -62,8 +63,12 @@ Rows = Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]
 """Rows by set and step, one a seed."""
 
 
-def read(results: Path) -> Rows:
+def read(results: Path, part: str = "loop") -> Rows:
     """Return the newest row of each set, step and seed, of runs with default settings.
+
+    Args:
+        results: stored rows.
+        part: "loop" for gains over k-means, "loop over refined" for those over refining alone.
 
     Raises:
         InputError: there is none.
@@ -71,7 +76,7 @@ def read(results: Path) -> Rows:
     lines = results.read_text(encoding="utf-8").splitlines() if results.is_file() else []
     newest: dict[tuple[str, str, int], dict[str, Any]] = {}
     for row in map(json.loads, lines):
-        if row["part"] == "loop" and not row["settings"]:
+        if row["part"] == part and not row["settings"]:
             newest[row["set"], row["step"], row["seed"]] = row
     if not newest:
         raise InputError(f"{results.name} must hold a set, run benchmarks.loop first")
@@ -101,12 +106,15 @@ def mean_gain(found: Rows, step: str, score: str, sets: Sequence[str]) -> float:
 
 def table(found: Rows, score: str, sets: Sequence[str]) -> str:
     """Return a Markdown table: a row for each step, a column for each set and one of means."""
+    steps = [step for step in STEPS if all((name, step) in found for name in sets)]
     heads = []
     for name in sets:
-        first = found[name, "k-means"]
-        heads.append(f"{name}: {first[0]['classes']} classes, {_seeds(len(first))}")
+        first = found[name, steps[0]]
+        classes = f"{first[0]['classes']} classes, " if "classes" in first[0] else ""
+        heads.append(f"{name}: {classes}{_seeds(len(first))}")
     lines = [f"| masks | {' | '.join(heads)} | mean |", "|---|" + "---|" * (len(sets) + 1)]
-    for step, title in STEPS.items():
+    for step in steps:
+        title = STEPS[step]
         own = [cell(found[name, step], score) for name in sets]
         sign = "" if step == "k-means" else "+"
         mean = f"{mean_gain(found, step, score, sets):{sign}.1f}"
@@ -151,8 +159,13 @@ def student_table(found: Rows, sets: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def page(found: Rows) -> str:
-    """Return everything between the markers of docs/loop.md."""
+def page(found: Rows, over: Rows) -> str:
+    """Return everything between the markers of docs/loop.md.
+
+    Args:
+        found: gains over k-means.
+        over: gains over refining alone.
+    """
     sets = complete(found)
     commits = {row["commit"][:7] for rows in found.values() for row in rows}
     first = found[sets[0], "k-means"][0]
@@ -162,6 +175,10 @@ def page(found: Rows) -> str:
             table(found, "mIoU", sets),
             "Boundary mIoU:",
             table(found, "boundary_mIoU", sets),
+            "What retraining adds to refining alone: mIoU over that of the refined clusters,",
+            table(over, "mIoU", sets),
+            "and boundary mIoU:",
+            table(over, "boundary_mIoU", sets),
             "Agreement of the students with masks held back, and how many the guard of "
             "`uosam loop` would have refused (here it was off):",
             student_table(found, sets),
@@ -239,7 +256,8 @@ def main() -> None:
         draw_picture(PICTURE)
         return
     found = read(RESULTS)
-    for path, inner in ((PAGE, page(found)), (README, short_table(found, complete(found)))):
+    over = read(RESULTS, "loop over refined")
+    for path, inner in ((PAGE, page(found, over)), (README, short_table(found, complete(found)))):
         path.write_text(fill(path.read_text(encoding="utf-8"), inner), encoding="utf-8")
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from benchmarks import clusters, loop_table
-from benchmarks.loop import SIDE, Source, done, prepare, refine_with, score
+from benchmarks.loop import SIDE, Source, done, prepare, refine_with
+from benchmarks.loop_scores import score, score_over
 from uosam.errors import InputError
 from uosam.evaluation.rounds.keep import Stage
 from uosam.evaluation.rounds.loop import LoopResult
@@ -49,6 +50,24 @@ def test_the_matching_is_that_of_the_clusters(tmp_path):
     assert "gains" not in first
     assert same["gains"]["mIoU"][0] == 0
     assert swapped["gains"]["boundary_mIoU"][0] == -1
+
+
+def test_what_retraining_adds_is_told_beside_refining_alone(tmp_path):
+    truth = np.zeros((40, 60), np.uint8)
+    truth[:, 30:] = 1
+    half = truth.copy()
+    half[:20] = 0
+    folders = {"gt": truth, "loop/round-0/coarse": half, "loop/round-0/refined": half}
+    folders |= {"loop/round-1/refined": truth, "loop/masks": half}
+    for name, mask in folders.items():
+        (tmp_path / name).mkdir(parents=True)
+        for i in range(12):
+            cv2.imwrite(str(tmp_path / name / f"{i}.png"), mask)
+    better, same = score_over(tmp_path, 1)
+    assert (better["step"], same["step"]) == ("loop, round 1, refined", "loop, kept")
+    first = (20 * 30 / (20 * 30 + 600) + 1200 / 1800) / 2  # IoU of half, class by class
+    assert better["gains"]["mIoU"][0] == pytest.approx(1 - first)
+    assert same["gains"]["mIoU"] == [0, 0, 0]
 
 
 def test_rivals_and_rows(tmp_path):
@@ -94,7 +113,9 @@ def test_tables_are_means_over_seeds_and_sets(tmp_path):
     path.write_text("".join(json.dumps(row) + "\n" for row in write))
     found = loop_table.read(path)
     assert loop_table.complete(found) == ["street"]
-    text = loop_table.page(found)
+    over = {("street", "loop, kept"): [stored("loop, kept", gains=[0.07, 0.01, 0.08])]}
+    text = loop_table.page(found, over)
+    assert "| kept by the loop | **+7.0 (+1.0 to +8.0)** | +7.0 |" in text
     assert "street: 3 classes, 2 seeds" in text
     assert "| k-means | 35.0 | 35.0 |" in text
     assert "| refined | **+3.0 (+1.5 to +4.5)** | +3.0 |" in text

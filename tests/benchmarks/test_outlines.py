@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.accuracy import Picture
-from benchmarks.outlines import fill, holes, object_rows, specks, summarise, table
+from benchmarks.outlines import fill, holes, object_rows, specks, summarise, table, without_void
 from benchmarks.windows import TILE, mosaic
 from benchmarks.windows import table as windows_table
 from tests.conftest import Scene
@@ -42,6 +42,25 @@ def test_specks_and_holes_are_those_that_the_truth_has_not() -> None:
     assert holes(pred, target) == 1
     assert specks(target, target) == holes(target, target) == 0
     assert specks(target & False, target) == holes(target & False, target) == 0
+
+
+def test_outlines_go_through_a_border_of_unknown_pixels() -> None:
+    target = np.zeros((60, 60), np.int32)
+    target[10:50, 10:50] = IGNORE
+    target[12:48, 12:48] = 1
+    drawn = np.zeros_like(target)
+    drawn[11:49, 11:49] = 1
+    drawn[2, 2] = 1
+    drawn[10, 30] = 1  # within the border, joined to the object
+    ((_, score, *boundary, length, extra, inner),) = object_rows(drawn, target, 0)
+    assert score == pytest.approx(36**2 / (36**2 + 1))
+    assert boundary[0] > 0.9
+    assert length == pytest.approx(1, abs=0.05)
+    assert (extra, inner) == (1, 0)
+    target[10:50, :] = np.where(target[10:50, :] == 0, IGNORE, target[10:50, :])
+    (row,) = object_rows(drawn, target, 0)
+    assert np.isnan(row[5])  # nobody knows what is around it
+    assert (without_void(np.full((2, 2), IGNORE, np.int32)) == IGNORE).all()
 
 
 def test_a_set_is_summed_up_and_tabled(scene: Scene) -> None:

@@ -42,7 +42,7 @@ class WindowOptions:
     """
 
     most: int = 0
-    enlargement: float = 1.5
+    enlargement: float = 1.2
     margin: float = 0.35
     reach: float = 0.05
     min_agreement: float = 0.7

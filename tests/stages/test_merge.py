@@ -82,21 +82,30 @@ def test_ends_that_others_cut_off_go_to_what_is_around_them() -> None:
     coarse[2:4, 2:7] = 1
     merged = coarse.copy()
     merged[4:6, 2:7] = 2
-    merged[6, 3:6] = 1  # of a redraw of the first that reached across the second
+    merged[6, 3:5] = 1  # of a redraw of the first that reached across the second
     merged[0, 8] = 1
     cleaned = without_strays(merged, coarse, [1, 2])
     assert (cleaned == 1).sum() == 10
     assert cleaned[0, 8] == 0
-    assert (cleaned[6, 3:6] == 0).all()
+    assert (cleaned[6, 3:5] == 0).all()
+    merged[6, 3:7] = 1
+    assert (without_strays(merged, coarse, [1, 2])[6, 3:7] == 1).all()
+    merged[6, 5:7] = 0
     assert np.array_equal(without_strays(merged, coarse, [2]), merged)
-    # A part that the coarse map had stays, and so does the largest, wherever it lies.
+    # A part that the coarse map had stays, and so does a fifth of the object, wherever it lies.
     apart = coarse.copy()
     apart[7, 7] = 1
     assert np.array_equal(without_strays(apart, apart, [1]), apart)
     assert np.array_equal(without_strays(coarse, np.zeros_like(coarse), [1]), coarse)
 
 
+def test_an_object_of_nothing_but_small_strays_keeps_one() -> None:
+    coarse = np.zeros((1, 13), np.int32)
+    merged = np.array([[1, 0] * 6 + [0]], np.int32)
+    assert (without_strays(merged, coarse, [1]) == 1).sum() == 1
+
+
 def test_a_part_among_unknown_pixels_stays() -> None:
-    coarse = np.array([[1, 1, 0, -1, 0, -1]], np.int32)
-    merged = np.array([[1, 1, 0, -1, 1, -1]], np.int32)
+    coarse = np.array([[1, 1, 1, 1, 1, 0, -1, 0, -1]], np.int32)
+    merged = np.array([[1, 1, 1, 1, 1, 0, -1, 1, -1]], np.int32)
     assert np.array_equal(without_strays(merged, coarse, [1]), merged)

@@ -16,6 +16,9 @@ _INSIDE = 0.9
 """Share of a redraw inside a larger one from which on it lies on top of that."""
 _SMALLER = 0.9
 """Share of the larger one's area up to which it counts as larger."""
+_STRAY = 0.2
+"""Share of an object from which on a part that its coarse shape does not touch is no stray: a class
+may lie in several places, of which the coarse map missed one."""
 
 
 def merge(
@@ -109,7 +112,7 @@ def _above(logits: Floats, taken: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 def without_strays(merged: LabelMap, coarse: LabelMap, labels: Sequence[int]) -> LabelMap:
-    """Take parts away from redrawn objects that do not touch their coarse shapes.
+    """Take small parts away from redrawn objects that do not touch their coarse shapes.
 
     Where a redraw reaches over other objects, these cut its ends off: hair and shoes of a person
     are no coat because the coat's redraw was the whole person, and the trousers lie on top.
@@ -120,12 +123,12 @@ def without_strays(merged: LabelMap, coarse: LabelMap, labels: Sequence[int]) ->
         labels: of the redrawn objects.
 
     Returns:
-        (H, W) labels; each such part, but for an object's largest, has the label most frequent
+        (H, W) labels; each such part of less than a fifth of its object has the label most frequent
         around it.
 
-    >>> coarse = np.array([[0, 1, 1, 2, 0]], np.int32)
-    >>> without_strays(np.array([[1, 1, 1, 2, 1]], np.int32), coarse, [1, 2]).tolist()
-    [[1, 1, 1, 2, 2]]
+    >>> coarse = np.array([[0, 1, 1, 1, 1, 1, 2, 0]], np.int32)
+    >>> without_strays(np.array([[1, 1, 1, 1, 1, 1, 2, 1]], np.int32), coarse, [1, 2]).tolist()
+    [[1, 1, 1, 1, 1, 1, 2, 2]]
     """
     result = merged
     for label in labels:
@@ -134,8 +137,10 @@ def without_strays(merged: LabelMap, coarse: LabelMap, labels: Sequence[int]) ->
         if count <= 2:
             continue
         held = np.bincount(ids[coarse == label], minlength=count)
-        held[1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())] = 1
-        for part in np.flatnonzero(held[1:] == 0) + 1:
+        sizes = stats[1:, cv2.CC_STAT_AREA]
+        held[1 + int(sizes.argmax())] = 1  # no object is erased
+        small = sizes < _STRAY * sizes.sum()
+        for part in np.flatnonzero((held[1:] == 0) & small) + 1:
             x, y, width, height = stats[part, : cv2.CC_STAT_AREA].tolist()
             rows, cols = slice(max(0, y - 1), y + height + 1), slice(max(0, x - 1), x + width + 1)
             piece = (ids[rows, cols] == part).astype(np.uint8)

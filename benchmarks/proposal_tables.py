@@ -1,7 +1,8 @@
 """Tables of proposals and of their votes, from stored rows into ``docs/network_masks.md``.
 
 ``python -m benchmarks.proposal_tables`` takes the newest row of each segmenter from
-``results/proposals.jsonl`` and ``results/votes.jsonl``, and measures nothing.
+``results/proposals.jsonl``, and that of each segmenter and number of pictures from
+``results/votes.jsonl``, and measures nothing.
 """
 
 from __future__ import annotations
@@ -19,10 +20,18 @@ _SAM = (0.86, 0.92)  # limits of score and stability in SSA and UO-SAM
 
 
 def newest(results: Path) -> dict[str, dict[str, Any]]:
-    """Return the newest row of each segmenter with its own settings; none without a file."""
+    """Return the newest row of each segmenter with its own settings; none without a file.
+
+    Votes are told apart by the number of pictures, too: "tiny on 40".
+    """
     lines = results.read_text(encoding="utf-8").splitlines() if results.is_file() else []
     rows = [json.loads(line) for line in lines]
-    return {row["model"]: row for row in rows if not row.get("settings")}
+    return {_name(row): row for row in rows if not row.get("settings")}
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    images = row["result"].get("images")
+    return str(row["model"]) if images is None else f"{row['model']} on {images}"
 
 
 def recall_table(rows: Mapping[str, dict[str, Any]]) -> str:
@@ -53,8 +62,8 @@ def _passing(limits: Mapping[str, float]) -> str:
 def vote_table(rows: Mapping[str, dict[str, Any]]) -> str:
     """Return gains of votes over the local stage, and their time in times of that stage's."""
     lines = [
-        "| segmenter | points a side | mIoU | boundary mIoU | Img-Acc | F-beta | seconds | local "
-        "stage |",
+        "| segmenter, pictures | points a side | mIoU | boundary mIoU | Img-Acc | F-beta | seconds "
+        "| local stage |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for model, row in rows.items():
@@ -83,7 +92,7 @@ def text(found: Mapping[str, dict[str, Any]], voted: Mapping[str, dict[str, Any]
 def _amount(row: Mapping[str, Any]) -> str:
     result = row["result"]
     if "images" in result:
-        return f"{result['images']} pictures with masks of the network"
+        return "masks of the network"
     return f"{result['regions']} regions in {result['pictures']} development pictures"
 
 

@@ -48,9 +48,9 @@ def test_the_newest_rows_fill_the_page(tmp_path: Path, monkeypatch: pytest.Monke
     assert text.endswith("<!-- proposals: end -->\nbottom\n")
     assert "| 10.0 | 20.0 | 30.0 | 5.7 | 0.7, 0.5 | 13.2 | 67 % | 28 % | 1.2, 4 % |" in text
     assert "| graphcut | 10.0 | 20.0 | 30.0 | 5.7 | none | | | |  |" in text
-    assert "| tiny | 8 | -0.1 (-0.2 to +0.3) |" in text
+    assert "| tiny on 40 | 8 | -0.1 (-0.2 to +0.3) |" in text
     assert "| 0.60 (1.5 times) | 0.40 |" in text
-    assert "tiny: 40 pictures with masks of the network, commit 0123456, 2026-11-26." in text
+    assert "tiny on 40: masks of the network, commit 0123456, 2026-11-26." in text
 
 
 def test_no_rows_leave_nothing(tmp_path: Path) -> None:

@@ -208,6 +208,14 @@ def test_the_command(toy: Path, tmp_path: Path) -> None:
 
 def test_the_packaged_grid_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UOSAM_SHARED", "/nowhere")
+    monkeypatch.setenv("UOSAM_DEPTH", "/nowhere")
+    depth = read_ablation("depth")
+    assert depth.plan.sets == read_plan("depth").sets
+    assert {v.group for v in depth.variants} == {"guide", "drawn, vote on guide"}
+    levels = read_ablation("levels", ["backend.name=graphcut"])
+    assert {v.group for v in levels.variants} == {"local", "vote", "six"}
+    with pytest.raises(ConfigError, match="tiny has levels 1 to 3"):
+        read_ablation("levels", groups=("six",))
     ablation = read_ablation("ablation")
     assert [v.grid for v in ablation.variants if v.group == "proposals"] == [0, 8, 16, 32, 64]
     assert ablation.plan.sets == read_plan("val").sets

@@ -86,6 +86,20 @@ def read(results: Path, part: str = "loop") -> Rows:
     return found
 
 
+def split(found: Rows) -> tuple[Rows, Rows]:
+    """Part the seeds of a set that have every step from those of which only the loop was run.
+
+    A mean over two seeds must not stand beside a rival's of one.
+    """
+    parts: tuple[dict[tuple[str, str], list[Mapping[str, Any]]], ...] = ({}, {})
+    for (name, step), rows in found.items():
+        for row in rows:
+            seeds = [{own["seed"] for own in found.get((name, other), [])} for other in STEPS]
+            part = parts[0] if all(row["seed"] in own for own in seeds) else parts[1]
+            part.setdefault((name, step), []).append(row)
+    return parts[0], parts[1]
+
+
 def cell(rows: Sequence[Mapping[str, Any]], score: str) -> str:
     """Write the score of k-means, or the gain over it with its interval, in percent."""
     if "gains" not in rows[0]:
@@ -166,8 +180,16 @@ def page(found: Rows, over: Rows) -> str:
         found: gains over k-means.
         over: gains over refining alone.
     """
+    found, further = split(found)
     sets = complete(found)
-    commits = {row["commit"][:7] for rows in found.values() for row in rows}
+    others = [name for name in TABLE if (name, "k-means") in further]
+    more = (
+        ["Further seeds, the loop alone, mIoU:", table(further, "mIoU", others)] if others else []
+    )
+    more += ["and boundary mIoU:", table(further, "boundary_mIoU", others)] if others else []
+    commits = {
+        row["commit"][:7] for part in (found, further) for rows in part.values() for row in rows
+    }
     first = found[sets[0], "k-means"][0]
     return "\n\n".join(
         [
@@ -175,6 +197,7 @@ def page(found: Rows, over: Rows) -> str:
             table(found, "mIoU", sets),
             "Boundary mIoU:",
             table(found, "boundary_mIoU", sets),
+            *more,
             "What retraining adds to refining alone: mIoU over that of the refined clusters,",
             table(over, "mIoU", sets),
             "and boundary mIoU:",
@@ -257,7 +280,8 @@ def main() -> None:
         return
     found = read(RESULTS)
     over = read(RESULTS, "loop over refined")
-    for path, inner in ((PAGE, page(found, over)), (README, short_table(found, complete(found)))):
+    whole = split(found)[0]
+    for path, inner in ((PAGE, page(found, over)), (README, short_table(whole, complete(whole)))):
         path.write_text(fill(path.read_text(encoding="utf-8"), inner), encoding="utf-8")
 
 

@@ -104,7 +104,8 @@ def test_tables_are_means_over_seeds_and_sets(tmp_path):
         if step != "k-means":
             rows += [stored(step, gains=[0.02, 0.01, 0.03]), stored(step, gains=[9, 9, 9])]
             rows += [stored(step, seed=1, gains=[0.04, 0.02, 0.06], refused="ids gone")]
-    rows.append(stored("k-means", name="facade"))  # not whole, so not shown
+    rows.append(stored("k-means", name="facade"))  # not whole, so beside the others
+    rows.append(stored("k-means", seed=2, mIoU=0.9))  # the same of a seed
     write = [*rows, stored("SAMRefiner", gains=[-0.02, -0.04, -0.01])]  # the newest row counts
     for step in loop_table.STEPS:
         if step != "k-means":
@@ -112,16 +113,18 @@ def test_tables_are_means_over_seeds_and_sets(tmp_path):
     write.append(stored("SAMRefiner", gains=[-0.06, -0.08, -0.03]))
     path.write_text("".join(json.dumps(row) + "\n" for row in write))
     found = loop_table.read(path)
-    assert loop_table.complete(found) == ["street"]
+    assert loop_table.complete(loop_table.split(found)[0]) == ["street"]
     over = {("street", "loop, kept"): [stored("loop, kept", gains=[0.07, 0.01, 0.08])]}
     text = loop_table.page(found, over)
     assert "| kept by the loop | **+7.0 (+1.0 to +8.0)** | +7.0 |" in text
     assert "street: 3 classes, 2 seeds" in text
+    assert "street: 3 classes, 1 seed | facade: 3 classes, 1 seed" in text
+    assert "| k-means | 90.0 | 30.0 | 60.0 |" in text
     assert "| k-means | 35.0 | 35.0 |" in text
     assert "| refined | **+3.0 (+1.5 to +4.5)** | +3.0 |" in text
     assert "| SAMRefiner on the clusters | -1.0 (-3.0 to +1.5) | -1.0 |" in text
     assert "| of round 1 | 80 %, refused 1 of 2 |" in text
-    short = loop_table.short_table(found, ["street"])
+    short = loop_table.short_table(loop_table.split(found)[0], ["street"])
     assert "| refined | +3.0 | +3.0 | 1 / 0 |" in short
     assert "| SAMRefiner on the clusters | -1.0 | -1.0 | 0 / 0 |" in short
     marked = f"a\n{loop_table.BEGIN}\nold\n{loop_table.END}\nb"

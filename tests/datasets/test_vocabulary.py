@@ -107,3 +107,8 @@ def test_what_is_no_text_is_refused(write, tmp_path):
         read_vocabulary(tmp_path / "none.txt")
     with pytest.raises(InputError, match="text file in UTF-8"):
         read_vocabulary(write("Käfer", "latin-1"))
+
+
+def test_the_word_for_no_name_is_no_name(write):
+    with pytest.raises(InputError, match="'Unknown' is what ids without a name are called"):
+        read_vocabulary(write("cat\nUnknown; Samoyed\n"))

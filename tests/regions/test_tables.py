@@ -53,6 +53,20 @@ def test_another_json_is_refused(data: bytes) -> None:
         read_order(data, "names.json")
 
 
+def test_names_are_one_line_and_no_formula() -> None:
+    written = write_csv({1: Name(text="=1+1", score=1, share=1, margin=1, best=(("=1+1", 1.0),))})
+    assert b"1,'=1+1," in written
+    assert read_csv(written, "x") == {1: "=1+1"}
+    assert read_csv(b'id,name\n1,"ca\n t"\n2,"\'s"\n', "x") == {1: "ca t", 2: "'s"}
+
+
+def test_an_id_called_background_becomes_the_background() -> None:
+    plan = plan_names({8: " Background", 12: "dog"}, [], background=0)
+    assert (plan.ids, plan.classes) == ({0: 0, 8: 0, 12: 1}, {0: "background", 1: "dog"})
+    plan = plan_names({8: "background", 12: "dog"}, [], background=None)
+    assert (plan.ids, plan.classes) == ({8: 0, 12: 1}, {0: "background", 1: "dog"})
+
+
 def test_equal_names_become_one_id() -> None:
     names = {2: "dog", 3: "unknown", 4: "A Dog", 5: "cat", 8: "new word", 9: "unknown"}
     plan = plan_names(names, ["cat", "dog"], background=None)

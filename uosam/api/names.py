@@ -25,7 +25,7 @@ from uosam.regions.naming import (
     similarities,
 )
 from uosam.regions.views import View, best_view, embed_regions
-from uosam.runs.naming.vote import ask_for
+from uosam.runs.naming.vote import ask_for, check_choice
 
 if TYPE_CHECKING:
     from uosam.api.pictures import ImageLike, MaskLike
@@ -100,7 +100,9 @@ def name(
     kind = model or ("imagenet" if folder is None else "folder")
     text = TextOptions(name=kind, checkpoint=folder, device=device)
     reader = load_image_text(text, tuple(synset_names()))
-    words = ask_for(_to_vocabulary(vocabulary), reader)
+    choice = _to_vocabulary(vocabulary)
+    check_choice(choice, closed=reader.exclusive)
+    words = ask_for(choice, reader)
     rows = []
     for number, ((picture, _), file) in enumerate(zip(pairs, labels, strict=True)):
         own = [region for region in regions if int(region.picture) == number]

@@ -97,14 +97,18 @@ def command(
         student=student,
         guards=not unguarded,
     )
-    with resumable():
-        result = run_loop(
-            images,
-            out,
-            options,
-            show=lambda total, verb: show_progress(total, verb=verb),
-            on_line=typer.echo,
-        )
+    try:
+        with resumable():
+            result = run_loop(
+                images,
+                out,
+                options,
+                show=lambda total, verb: show_progress(total, verb=verb),
+                on_line=typer.echo,
+            )
+    except ConfigError as error:
+        # Of a step's own command; a loop replaces nothing.
+        raise ConfigError(str(error).replace(", or --overwrite to replace them", "")) from error
     labels = options.config.labels if k is None else LabelOptions(background="none")
     write_atomic(out / "loop.html", to_html(result, labels).encode())
     for entry in result.rounds:

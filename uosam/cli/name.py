@@ -165,6 +165,18 @@ def command(
     if apply is not None:
         from uosam.cli.naming import apply_table
 
+        others = {
+            "by": by != "clusters",
+            "view": view != "best",
+            "vocabulary": vocabulary is not None,
+            "model": model is not None,
+            "checkpoint": checkpoint is not None,
+            "decide": decide is not None,
+            "captions": captions is not None,
+            "format": output != "coco",
+        }
+        for option in (option for option, there in others.items() if there):
+            raise ConfigError(f"--{option} is for naming, and --apply FILE has names; give one")
         table = apply, target_names, overlay, overwrite
         apply_table(pairs, out, table, labels, (images, masks), spread)
         return
@@ -181,6 +193,8 @@ def command(
 
     if output not in ("coco", "ssa"):
         raise unknown("format", output, ("coco", "ssa"))
+    if output == "ssa" and by == "clusters":
+        raise ConfigError("--format ssa is for --by regions or --by proposals; give one of them")
     options = NameOptions(
         by=by,  # type: ignore[arg-type]  # checked there
         view=view,  # type: ignore[arg-type]
@@ -194,6 +208,9 @@ def command(
     )
     if decide is not None and by == "clusters":
         raise ConfigError("--decide is for single regions; give --by regions or --by proposals")
+    for option, folder in (("decide", decide), ("captions", captions)):
+        if folder is not None and not Path(folder).is_dir():
+            raise ConfigError(f"--{option} must be the folder of a model, found none at {folder}")
     if spread.shard is not None:
         from uosam.cli.naming import look
 

@@ -49,7 +49,8 @@ def command(
     """Teach a student the MASKS of IMAGES into OUT: coarse masks of its own, for these and others.
 
     The encoder has the weights of ImageNet's labels and stays as it is unless --finetune is given.
-    It stops when it agrees no better with the masks of pictures that it was not taught.
+    It stops when it agrees no better with the masks of pictures that it was not taught; of fewer
+    than ten all are taught, and asked.
     A run that was stopped goes on where it was, to the same bits.
 
     uosam retrain photos refined student --background none
@@ -77,8 +78,8 @@ def command(
             images, masks, out, options, labels=labels, confidence=confidence, on_line=typer.echo
         )
     typer.echo(
-        f"{taught.pictures} pictures, {taught.classes} ids, {taught.steps} steps; agreement with "
-        f"masks not taught {taught.agreement:.3f}"
+        f"{taught.pictures} pictures, {taught.ids} ids, {taught.steps} steps; agreement with "
+        f"masks {'not ' if taught.held else ''}taught {taught.agreement:.3f}"
     )
     typer.echo(
         printable(

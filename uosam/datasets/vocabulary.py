@@ -23,6 +23,9 @@ _FOLDER = Path(__file__).with_name("vocabularies")
 BUILT_IN = ("cityscapes", "cocostuff", "imagenet", "voc")
 """Names of the lists that come with the package."""
 
+UNKNOWN = "unknown"
+"""What ids without a name are called."""
+
 _WITHOUT_BACKGROUND = ("cityscapes", "cocostuff")
 _KEYS = re.compile(r"(n\d{8})(?:\s*\.\.\s*(n\d{8}))?")
 
@@ -158,6 +161,10 @@ def _parse(parts: list[str], where: str) -> Entry:
     words = [part for part in parts if part and not _KEYS.fullmatch(part)]
     if not words or words[0] != parts[0]:
         raise InputError(f"{where}: a line must begin with a name, got {parts[0]!r}")
+    if words[0].casefold() == UNKNOWN:
+        raise InputError(
+            f"{where}: {words[0]!r} is what ids without a name are called; take another word"
+        )
     synsets: set[str] = set()
     for part in parts:
         if keys := _KEYS.fullmatch(part):

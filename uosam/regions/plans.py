@@ -40,23 +40,28 @@ def plan_names(names: Mapping[int, str], order: Sequence[str], *, background: in
 
     >>> plan_names({5: "dog", 7: "unknown", 9: "cat"}, ["cat", "dog"], background=0).ids
     {0: 0, 5: 2, 7: 3, 9: 1}
+    >>> plan_names({5: "dog", 7: "background"}, [], background=0).ids
+    {0: 0, 7: 0, 5: 1}
     """
     places = {_plain(name): index for index, name in enumerate(order)}
-    known = {id_: name for id_, name in names.items() if name != UNKNOWN and id_ != background}
+    nothing: set[int] = set()
+    if background is not None:
+        nothing = {background, *(id_ for id_, name in names.items() if _plain(name) == BACKGROUND)}
+    known = {id_: name for id_, name in names.items() if name != UNKNOWN and id_ not in nothing}
     by_name: dict[str, str] = {}
     for name in known.values():
         by_name.setdefault(_plain(name), name)
     ranked = sorted(by_name, key=lambda name: places.get(name, len(places)))
     first = 0 if background is None else 1
     numbers = {name: first + index for index, name in enumerate(ranked)}
-    ids = {} if background is None else {background: 0}
+    ids = dict.fromkeys(sorted(nothing), 0)
     classes = {} if background is None else {0: BACKGROUND}
     classes |= {numbers[name]: by_name[name] for name in ranked}
     following = first + len(ranked)
     for id_ in sorted(names):
         if id_ in known:
             ids[id_] = numbers[_plain(known[id_])]
-        elif id_ != background:
+        elif id_ not in nothing:
             ids[id_], classes[following] = following, f"{UNKNOWN} {id_}"
             following += 1
     return Plan(ids=ids, classes=classes)

@@ -16,6 +16,9 @@ from uosam.regions.naming import UNKNOWN, Name
 
 COLUMNS = ("id", "name", "score", "share", "margin", "runner_up", "regions", "pictures")
 
+_FORMULA = ("=", "+", "-", "@")
+"""What a formula begins with."""
+
 
 def write_csv(names: Mapping[int, Name]) -> bytes:
     """Return ``names.csv``: one row for each id, numbers with four places.
@@ -29,8 +32,22 @@ def write_csv(names: Mapping[int, Name]) -> bytes:
     writer.writerow(COLUMNS)
     for label, name in names.items():
         numbers = (f"{value:.4f}" for value in (name.score, name.share, name.margin))
-        writer.writerow([label, name.text, *numbers, name.runner_up, name.regions, name.pictures])
+        text, second = _quoted(name.text), _quoted(name.runner_up)
+        writer.writerow([label, text, *numbers, second, name.regions, name.pictures])
     return buffer.getvalue().encode()
+
+
+def _quoted(text: str) -> str:
+    """Keep programs for tables from taking a name for a formula.
+
+    >>> _quoted("=1+1"), _quoted("cat")
+    ("'=1+1", 'cat')
+    """
+    return f"'{text}" if text[:1] in _FORMULA else text
+
+
+def _is_quoted(text: str) -> bool:
+    return text[:1] == "'" and text[1:2] in _FORMULA
 
 
 def read_csv(data: bytes, where: str) -> dict[int, str]:
@@ -60,7 +77,9 @@ def read_csv(data: bytes, where: str) -> dict[int, str]:
         if not cell.isdecimal() or int(cell) in names:
             problem = "once" if cell.isdecimal() else "as a number"
             raise InputError(f"{where}, line {line}: every id must stand {problem}, got {cell!r}")
-        names[int(cell)] = (row["name"] or "").strip() or UNKNOWN
+        # A line break would be a class of its own in lists of classes.
+        text = " ".join((row["name"] or "").split())
+        names[int(cell)] = text[1:] if _is_quoted(text) else text or UNKNOWN
     if not names:
         raise InputError(f"{where}: expected a row for each id, got none")
     return names
@@ -101,5 +120,17 @@ def read_order(data: bytes, where: str) -> list[str]:
     """
     try:
         return [str(name) for name in json.loads(data)["vocabulary"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{where}: expected what uosam name wrote, got {error!r}") from error
+
+
+def read_names(data: bytes, where: str) -> dict[int, str]:
+    """Return the name of every id in a ``names.json``.
+
+    Raises:
+        InputError: it is no such file.
+    """
+    try:
+        return {int(one["id"]): str(one["name"]) for one in json.loads(data)["clusters"]}
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{where}: expected what uosam name wrote, got {error!r}") from error

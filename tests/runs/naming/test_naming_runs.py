@@ -110,13 +110,36 @@ def test_other_words_cost_no_look(folder: Path, monkeypatch: pytest.MonkeyPatch)
     )
     # Crop and masked view of each of six pictures.
     assert looks.count("look") == 12
-    named = name(folder, words=Vocabulary(entries=(Entry(name="lawn", synonyms=("grass",)),)))
+    others = (Entry(name="lawn", synonyms=("grass",)), Entry(name="sky"))
+    named = name(folder, words=Vocabulary(entries=others))
     assert log.read_text() == looks
     assert named.clusters[9].text == "lawn"
     assert named.run.skipped == 6
     # A lot of one region looks at nothing new; more regions than an earlier run saw do.
     name(folder, per_id=1)
     assert log.read_text() == looks
+
+
+def test_an_edited_table_is_never_lost(folder: Path) -> None:
+    out = folder / "out"
+    table = out / "names.csv"
+    name(folder)
+    written = table.read_bytes()
+    assert not name(folder).notes
+    assert table.read_bytes() == written
+    assert not list(out.glob("names.edited*"))
+    for number in (1, 2):
+        text = written.decode().splitlines()
+        text[1] = text[1].replace(text[1].split(",")[1], "=mine", 1)
+        table.write_text("\n".join(text))
+        assert f"names.edited-{number}.csv" in name(folder).notes[-1]
+        assert (out / f"names.edited-{number}.csv").read_text() == "\n".join(text)
+        assert table.read_bytes() == written
+
+
+def test_one_name_is_no_choice(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"among two or more, got one .*\(grass\); add names"):
+        name(folder, words=Vocabulary(entries=(Entry(name="grass"),)))
 
 
 def test_a_lot_of_few_regions_looks_at_few(folder: Path) -> None:
@@ -502,6 +525,15 @@ def test_an_id_without_a_row_fails_by_itself(folder: Path) -> None:
         (("--vocabulary", "voc", "--debias", "3"), "naming.debias must be in"),
         (("--apply", "nowhere.csv"), "nowhere.csv: cannot be read"),
         (("--vocabulary", "voc", "--decide", "x"), "--decide is for single regions"),
+        (
+            ("--vocabulary", "voc", "--by", "regions", "--decide", "x"),
+            "--decide must be the folder of a model, found none at x",
+        ),
+        (("--vocabulary", "voc", "--captions", "x"), "--captions must be the folder of a model"),
+        (("--vocabulary", "voc", "--format", "ssa"), "--format ssa is for --by regions"),
+        (("--vocabulary", "voc", "--model", "os:getcwd"), "must be a function load"),
+        (("--apply", "names.csv", "--by", "regions"), "--by is for naming, and --apply"),
+        (("--apply", "names.csv", "--vocabulary", "voc"), "--vocabulary is for naming"),
     ],
 )
 def test_one_line_for_what_is_wrong(folder: Path, arguments: tuple[str, ...], told: str) -> None:

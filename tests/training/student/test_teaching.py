@@ -94,7 +94,7 @@ def test_it_learns_what_the_masks_mean_and_not_their_mistakes(folder):
         confidence=folder / "sure",
         on_line=lines.append,
     )
-    assert (taught.pictures, taught.classes, taught.steps) == (10, 3, 40)
+    assert (taught.pictures, taught.ids, taught.steps) == (10, 3, 40)
     assert 0.5 < taught.agreement < 1
     assert len(lines) == 4
     score = load(taught.weights, device="cpu")

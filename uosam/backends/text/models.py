@@ -75,7 +75,15 @@ def load_image_text(options: TextOptions, synsets: Sequence[str]) -> ImageText:
         settings["synsets"] = synsets
     elif options.name == "folder":
         settings |= {"precision": options.precision, "batch_size": options.batch_size}
-    model: ImageText = load(options.checkpoint, **settings)
+    try:
+        model: ImageText = load(options.checkpoint, **settings)
+    except TypeError as error:
+        if options.name in IMAGE_TEXT:
+            raise
+        raise ConfigError(
+            f"image-text model {options.name!r} must be a function load(checkpoint, *, device) "
+            f"that returns an ImageText, got {error}"
+        ) from error
     return model
 
 

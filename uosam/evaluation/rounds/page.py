@@ -38,7 +38,7 @@ _COLUMNS: tuple[tuple[str, Callable[[Round], str]], ...] = (
     ("refined against coarse, IoU", lambda r: f"{100 * r.refiner:.1f} %"),
     ("pixels changed", lambda r: f"{100 * r.changed:.1f} %" if r.number else ""),
     (
-        "student and masks not taught, IoU",
+        "student and masks, IoU",
         lambda r: "" if r.agreement is None else f"{100 * r.agreement:.1f} %",
     ),
     ("pictures that keep this round's mask", lambda r: str(r.kept)),

@@ -36,7 +36,8 @@ class Round:
         refiner: mean IoU of coarse and refined masks of this round, over pictures.
         changed: share of the pixels whose refined label differs from the round before.
         kept: pictures of which this round's mask was kept at its end.
-        agreement: of the student with masks it was not taught; None in round 0.
+        agreement: of the student with masks it was not taught (of fewer than ten pictures, with
+            those it was taught); None in round 0.
         lost: ids that the round before had and this one has nowhere.
         moved: ids whose place another id took, by overlap over the set; empty if ids stayed.
     """

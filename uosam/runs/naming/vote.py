@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +27,7 @@ from uosam.regions.naming import (
     probabilities,
     similarities,
 )
-from uosam.regions.tables import write_csv, write_json
+from uosam.regions.tables import read_csv, read_names, write_csv, write_json
 from uosam.runs.naming.looking import NameTask, embed_folder, read_embedded
 from uosam.runs.naming.parts import NameOptions
 from uosam.runs.naming.regions import (
@@ -94,8 +96,6 @@ def ask_for(vocabulary: Vocabulary, model: ImageText) -> Words:
     def words_of(entry: Entry) -> Sequence[str]:
         return entry.synsets if model.exclusive else entry.words
 
-    if model.exclusive:
-        _check_synsets(vocabulary)
     able = [entry for entry in vocabulary.entries if words_of(entry)]
     return Words(
         names=tuple(entry.name for entry in able),
@@ -105,17 +105,27 @@ def ask_for(vocabulary: Vocabulary, model: ImageText) -> Words:
     )
 
 
-def _check_synsets(vocabulary: Vocabulary) -> None:
-    """Refuse a vocabulary of which an ImageNet model knows nothing.
+def check_choice(vocabulary: Vocabulary, *, closed: bool) -> None:
+    """Refuse a vocabulary that leaves nothing to choose, before an hour of looking at pictures.
+
+    Args:
+        vocabulary: the names there are.
+        closed: whether the model knows the classes of ImageNet alone.
 
     Raises:
-        ConfigError: no name has a class.
+        ConfigError: fewer than two names have a word that the model knows.
     """
-    if not any(entry.synsets for entry in vocabulary.entries):
+    able = [entry.name for entry in vocabulary.entries if entry.synsets or not closed]
+    if closed and not able:
         raise ConfigError(
             "an ImageNet model gives names that ImageNet has classes for, got a vocabulary "
             f"without any ({', '.join(vocabulary.names[:3])}, ...); add classes as synonyms "
             "('cat; tabby'), or give --checkpoint FOLDER of a CLIP or SigLIP"
+        )
+    if len(able) < 2:
+        raise ConfigError(
+            f"a name is chosen among two or more, got one that the model has a word for ({able[0]})"
+            + ("; add classes of ImageNet as synonyms ('cat; tabby')" if closed else "; add names")
         )
 
 
@@ -157,8 +167,7 @@ def name_folder(
         InputError: no region is there to be named, or ``out`` cannot be written.
         BackendError: the model cannot be loaded, or a worker process died.
     """
-    if options.text.name == "imagenet":
-        _check_synsets(vocabulary)  # before an hour of looking at pictures
+    check_choice(vocabulary, closed=options.text.name == "imagenet")
     run = embed_folder(pairs, out, options, inputs=inputs, spread=spread, on_outcome=on_outcome)
     model = load_image_text(options.text, tuple(synset_names()))
     task = NameTask(folder=out, options=options)
@@ -200,6 +209,9 @@ def name_folder(
             "--debias 1 or more names"
         )
     facts = {"made_by": task.header(), "notes": notes}
+    if edited := keep_edited(out):
+        notes.append(f"names.csv had been edited; as it was it is {edited} now")
+        facts = {**facts, "notes": notes}
     write_file(out / "names.csv", write_csv(clusters))
     write_file(out / "names.json", write_json(clusters, vocabulary.names, facts))
     return Named(
@@ -210,6 +222,26 @@ def name_folder(
         words=words,
         notes=tuple(notes),
     )
+
+
+def keep_edited(out: Path) -> str | None:
+    """Give a table of names another name if somebody has changed it since it was written.
+
+    Returns:
+        The file it is now, in ``out``, or None if there is none or nobody did.
+    """
+    table = out / "names.csv"
+    if not table.is_file():
+        return None
+    with contextlib.suppress(InputError, OSError):
+        names = read_csv(table.read_bytes(), str(table))
+        if names == read_names((out / "names.json").read_bytes(), str(table)):
+            return None
+    number = itertools.count(1)
+    while (other := out / f"names.edited-{next(number)}.csv").exists():
+        pass
+    table.rename(other)
+    return other.name
 
 
 def tell(named: Named, table: Path, most: int = 40) -> list[str]:

@@ -22,14 +22,16 @@ class Taught:
     Attributes:
         weights: the student's file, a model of ``uosam coarse``.
         pictures: that were taught or asked.
-        classes: ids that it tells apart.
+        ids: that the masks have.
+        held: pictures that were not taught; if 0, those that were taught were asked.
         steps: that were done, those of earlier parts of the run included.
-        agreement: mean IoU of its answers with the masks of the pictures held back, in [0, 1].
+        agreement: mean IoU of its answers with the masks of the pictures asked, in [0, 1].
     """
 
     weights: Path
     pictures: int
-    classes: int
+    ids: int
+    held: int
     steps: int
     agreement: float
 
@@ -82,7 +84,8 @@ def retrain(
     return Taught(
         weights=weights,
         pictures=len(lessons.lessons),
-        classes=lessons.classes,
+        ids=lessons.ids,
+        held=run.held,
         steps=run.step,
         agreement=run.best,
     )

@@ -45,11 +45,13 @@ class Lessons:
     Attributes:
         lessons: in order of name.
         classes: one more than the highest id.
+        ids: how many there are.
         spec: how the first mask is stored.
     """
 
     lessons: tuple[Lesson, ...]
     classes: int
+    ids: int
     spec: LabelSpec
 
 
@@ -91,7 +93,7 @@ def read_lessons(
             f"{len(found)} masks"
         )
     assert spec is not None
-    return Lessons(lessons=tuple(found), classes=highest + 1, spec=spec)
+    return Lessons(lessons=tuple(found), classes=highest + 1, ids=len(seen), spec=spec)
 
 
 def make_lesson(

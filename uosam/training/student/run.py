@@ -71,6 +71,7 @@ class Teaching:
         self.options, self.out, self.digest = options, out, digest
         self.device = choose_device(options.device)
         taught, asked = hold_back(len(lessons.lessons), options.held_back, options.seed)
+        self.held = len(set(asked) - set(taught))
         self.facts = Facts(
             classes=max(2, lessons.classes),
             side=options.side,

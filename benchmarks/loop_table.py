@@ -180,7 +180,8 @@ def page(found: Rows, over: Rows) -> str:
         found: gains over k-means.
         over: gains over refining alone.
     """
-    found, further = split(found)
+    every = found
+    found, further = split(every)
     sets = complete(found)
     others = [name for name in TABLE if (name, "k-means") in further]
     more = (
@@ -204,7 +205,7 @@ def page(found: Rows, over: Rows) -> str:
             table(over, "boundary_mIoU", sets),
             "Agreement of the students with masks held back, and how many the guard of "
             "`uosam loop` would have refused (here it was off):",
-            student_table(found, sets),
+            student_table(every, sets),
             f"Commit {', '.join(sorted(commits))}, {first['time'][:10]}, Python {first['python']}, "
             f"{first['cores']} cores, {first['cpu']}.",
         ]

@@ -17,7 +17,7 @@ from uosam.errors import ConfigError, InputError
 from uosam.evaluation.demo import examples_folder
 from uosam.io.images import read_image
 from uosam.regions.naming import probabilities, similarities
-from uosam.runs.naming.vote import ask_for
+from uosam.runs.naming.vote import ask_for, check_choice
 from uosam.structures import PoolingImageText
 
 pytest.importorskip("timm", reason="needs pip install 'uosam[imagenet]'")
@@ -66,7 +66,7 @@ def test_words_are_keys(model: ImageNetText) -> None:
     with pytest.raises(InputError, match="size of their picture"):
         model.embed_regions(np.zeros((8, 8, 3), np.uint8), np.ones((1, 4, 4), bool))
     with pytest.raises(ConfigError, match="got a vocabulary without any"):
-        ask_for(Vocabulary(entries=(Entry(name="person"),)), model)
+        check_choice(Vocabulary(entries=(Entry(name="person"),)), closed=model.exclusive)
 
 
 def test_weights_count_by_content(tmp_path: object) -> None:

@@ -392,3 +392,10 @@ def test_a_memory_that_a_file_could_not_fill_is_refused(tmp_path):
         with pytest.raises(BackendError, match="got a damaged or truncated file"):
             read_checkpoint(path)
         assert peak_mb() - before < 100
+
+
+@pytest.mark.filterwarnings("error")
+def test_odd_escapes_in_a_damaged_file_warn_nobody(tmp_path):
+    path = rewrite_pickle(tmp_path / "a.pth", b"\x80\x02S'\\\xc3\xa4'\n.")
+    with pytest.raises(BackendError, match="got a damaged or truncated file"):
+        read_checkpoint(path)

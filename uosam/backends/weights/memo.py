@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickletools
+import warnings
 from typing import IO
 
 _STORE = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
@@ -28,8 +29,10 @@ def check_memo(file: IO[bytes]) -> None:
     ValueError: number 318767103 is stored after 3 bytes
     """
     start = file.tell()
-    for operation, argument, position in pickletools.genops(file):
-        read = (position or 0) - start
-        if operation.name in _STORE and not 0 <= int(argument or 0) <= read:
-            raise ValueError(f"number {argument} is stored after {read} bytes")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of odd escapes in the texts of old pickles
+        for operation, argument, position in pickletools.genops(file):
+            read = (position or 0) - start
+            if operation.name in _STORE and not 0 <= int(argument or 0) <= read:
+                raise ValueError(f"number {argument} is stored after {read} bytes")
     file.seek(start)

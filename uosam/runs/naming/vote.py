@@ -88,9 +88,6 @@ def ask_for(vocabulary: Vocabulary, model: ImageText) -> Words:
     """Embed the words of a vocabulary, each once.
 
     A model with a closed list of words is asked for the synsets of each name.
-
-    Raises:
-        ConfigError: the model knows none of the names.
     """
 
     def words_of(entry: Entry) -> Sequence[str]:

@@ -72,6 +72,7 @@ def command(
     from uosam.evaluation.rounds.page import to_html
     from uosam.io.atomic import write_atomic
     from uosam.io.codecs import LabelOptions
+    from uosam.runs.journal import OtherResultsError
     from uosam.text import printable
     from uosam.training.student.options import StudentOptions
 
@@ -106,9 +107,8 @@ def command(
                 show=lambda total, verb: show_progress(total, verb=verb),
                 on_line=typer.echo,
             )
-    except ConfigError as error:
-        # Of a step's own command; a loop replaces nothing.
-        raise ConfigError(str(error).replace(", or --overwrite to replace them", "")) from error
+    except OtherResultsError as error:  # of a step; a loop replaces nothing
+        raise ConfigError(f"{error.what}; give another output folder") from error
     labels = options.config.labels if k is None else LabelOptions(background="none")
     write_atomic(out / "loop.html", to_html(result, labels).encode())
     for entry in result.rounds:

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from uosam.errors import BackendError
 from uosam.evaluation.pairs import Job
+from uosam.runs.spread.pools import ending
 
 T = TypeVar("T")
 
@@ -40,21 +41,16 @@ def run_jobs(
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread)
     try:
-        chunk = max(1, min(32, len(jobs) // (4 * workers)))
-        remaining = iter(jobs)
-        # In slices, so that neither jobs nor results of a large set pile up in the queues.
-        while batch := list(islice(remaining, 16 * chunk * workers)):
-            yield from _report(pool.map(function, batch, chunksize=chunk), progress)
+        with ending(pool):
+            chunk = max(1, min(32, len(jobs) // (4 * workers)))
+            remaining = iter(jobs)
+            # In slices, so that neither jobs nor results of a large set pile up in the queues.
+            while batch := list(islice(remaining, 16 * chunk * workers)):
+                yield from _report(pool.map(function, batch, chunksize=chunk), progress)
     except BrokenProcessPool as error:
         raise BackendError(
             "a worker process died, most likely for want of memory; run again with fewer --workers"
         ) from error
-    except KeyboardInterrupt:
-        for process in list((pool._processes or {}).values()):
-            process.terminate()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _report(results: Iterator[T], progress: Callable[[int], None] | None) -> Iterator[T]:

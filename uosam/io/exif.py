@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -36,20 +34,6 @@ def orientation_of(file: PIL.Image.Image) -> int:
     except Exception:  # of Pillow's readers of metadata, each with an error of its own
         return 1
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
-
-
-def is_turned(path: Path) -> bool:
-    """Whether a picture says that it is to be turned; False for one that cannot be opened.
-
-    Reads the head of the file only.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # whoever reads the pixels decides what is too large
-            with PIL.Image.open(path) as file:
-                return orientation_of(file) != 1
-    except (OSError, ValueError, PIL.Image.DecompressionBombError):
-        return False
 
 
 def turn(array: NDArray[Any], orientation: int, *, back: bool = False) -> NDArray[Any]:

@@ -102,13 +102,16 @@ def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> Image:
     return read_picture(path, max_pixels=max_pixels).image
 
 
-def read_size(path: Path) -> tuple[int, int] | None:
-    """Return (H, W) as the head of a picture says; None of one that cannot be opened."""
+def read_head(path: Path) -> tuple[tuple[int, int], int] | None:
+    """Return (H, W) and EXIF orientation as the head of a picture says.
+
+    None of one that cannot be opened: whoever reads the pixels says why.
+    """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # whoever reads the pixels decides what is too large
+            warnings.simplefilter("ignore")
             with PIL.Image.open(path) as file:
-                return file.height, file.width
+                return (file.height, file.width), orientation_of(file)
     except (*UNREADABLE, PIL.Image.DecompressionBombError):
         return None
 

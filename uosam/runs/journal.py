@@ -235,21 +235,27 @@ def read_rows(out: Path) -> tuple[Row | None, dict[str, Row]]:
     return headers[-1] if headers else None, {row["name"]: row for row in rows}
 
 
+class OtherResultsError(ConfigError):
+    """A folder holds results of other settings; ``what`` says which, without a remedy."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what}; give another output folder, or --overwrite to replace them")
+        self.what = what
+
+
 def refuse_settings(out: Path, old: Row, new: Row) -> None:
     """Refuse to mix results.
 
     Raises:
-        ConfigError: always; what differs, and what to do.
+        OtherResultsError: always; what differs, and what to do.
     """
     changes = [
         f"{key} was {before!r}, now {after!r}"
         for key, before, after in _differences(_flat(old), _flat(new))
     ]
     more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
-    raise ConfigError(
-        f"{out} holds results of other settings ({'; '.join(changes[:3])}{more}); "
-        "give another output folder, or --overwrite to replace them"
-    )
+    listed = "; ".join(changes[:3])
+    raise OtherResultsError(f"{out} holds results of other settings ({listed}{more})")
 
 
 def _flat(header: Row) -> Row:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from uosam.errors import InputError, UosamError
-from uosam.io.exif import is_turned
+from uosam.io.images import read_head
 from uosam.io.stores.mounts import fetch, mounts, put, release, remove
 from uosam.runs.manifest import file_digest
 from uosam.runs.rows import Row
@@ -193,14 +193,14 @@ def read_one(task: Task, sample: Sample, done: Row | None) -> Inputs | Outcome:
         fetch(paths.values())
         before = {path: _state(path) for path in paths.values()}
         read = task.read(sample)
-        turned = not task.turns and "image" in paths and is_turned(paths["image"])
+        head = read_head(paths["image"]) if "image" in paths and not task.turns else None
         digests = {key: file_digest(path) for key, path in paths.items()}
         for path, state in before.items():
             if _state(path) != state:
                 raise InputError(f"{path}: changed while it was read; run again once it is whole")
         return Inputs(
             read=read,
-            notes=(_TURNED,) if turned else (),
+            notes=(_TURNED,) if head is not None and head[1] != 1 else (),
             digests=digests,
             seconds=time.perf_counter() - start,
         )

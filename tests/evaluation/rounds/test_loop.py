@@ -182,6 +182,9 @@ def test_the_command_from_pictures_alone(folder):
     assert page.count("<figure") == 4 * 6  # picture, two masks a round, what was kept
     assert "round 1, refined" in page
     assert "sub/0" in page
+    other = run(folder / "images", folder / "out", *arguments, "-s", "clusters.seed=5")
+    assert str(other.exception).endswith("; give another output folder")
+    assert "holds results of other settings" in str(other.exception)
     neither = run(folder / "images", folder / "o2")
     assert isinstance(neither.exception, ConfigError)
     assert "give --k K or --from MASKS" in str(neither.exception)

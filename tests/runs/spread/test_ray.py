@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.million import Nothing, make_files
+from tests.trees import tree
 from uosam.errors import BackendError, ConfigError
 from uosam.io.pairs import find_pairs
 from uosam.runs.engine import run_folder
@@ -58,14 +59,6 @@ def folder(tmp_path: Path) -> Path:
     for index, path in enumerate(sorted((tmp_path / "masks").rglob("*.png"))):
         path.write_bytes(str(index).encode())
     return tmp_path
-
-
-def tree(out: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(out).as_posix(): path.read_bytes()
-        for path in out.rglob("*")
-        if path.is_file() and path.name != "summary.json"
-    }
 
 
 @pytest.mark.parametrize(

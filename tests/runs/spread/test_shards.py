@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from tests.conftest import Scene
+from tests.trees import tree
 from uosam.cli import build_app
 from uosam.config import load_config
 from uosam.errors import ConfigError, InputError
@@ -26,8 +27,6 @@ from uosam.runs.spread.merging import merge_manifests
 from uosam.runs.spread.shard import Shard, parse_shard
 from uosam.runs.summary import Run
 from uosam.structures import Sample
-
-VOLATILE = {"summary.json"}
 
 
 @pytest.fixture
@@ -45,14 +44,6 @@ def run(root: Path, out: str, shard: str | None = None, *overrides: str) -> Run:
     config = load_config(overrides=["backend.name=tests.fakes:load", *overrides])
     pairs = find_pairs(root / "images", root / "masks")
     return refine_folder(pairs, root / out, config, spread=Spread(shard=parse_shard(shard)))
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file() and path.name not in VOLATILE
-    }
 
 
 names = st.lists(st.text(min_size=1, max_size=12), unique=True, max_size=60)

@@ -48,6 +48,8 @@ def mount(path: Path, *, keep: bool = False) -> Path:
         if url.partition(":")[0].lower() in ARCHIVES:
             raise InputError(f"{url}: archives are read and never written; give a folder")
         folder = Path(os.path.realpath(base), hashlib.sha256(url.encode()).hexdigest()[:16])
+        if str(folder) in _kept:
+            return folder
         folder.mkdir(exist_ok=True, mode=0o700)
     else:
         for known, store in _mounts.items():  # pictures and masks may lie in one folder

@@ -14,7 +14,7 @@ from uosam.errors import ConfigError, InputError
 from uosam.interchange.coco import CocoFile, CocoPicture, read_coco, read_masks
 from uosam.io.atomic import write_atomic
 from uosam.io.codecs import LabelOptions, encode_labels, read_labels
-from uosam.io.images import IMAGE_SUFFIXES, read_size
+from uosam.io.images import IMAGE_SUFFIXES, read_head
 from uosam.io.outputs import check_folders
 from uosam.io.pairs import Pairs
 from uosam.io.walk import list_files
@@ -150,8 +150,9 @@ def _unpack(coco: CocoFile, images: Path, out: Path) -> Pairs:
 
 
 def _check_size(path: Path, picture: CocoPicture, source: Path) -> None:
-    hw = read_size(path)
-    if hw is not None and hw != picture.hw:
+    head = read_head(path)
+    if head is not None and head[0] != picture.hw:
+        hw = head[0]
         raise InputError(
             f"{source}: {picture.file}: height and width must be those of {path}, {hw[0]} and "
             f"{hw[1]}, got {picture.hw[0]} and {picture.hw[1]}"

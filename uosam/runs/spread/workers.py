@@ -26,6 +26,7 @@ from uosam.runs.rows import Row
 from uosam.runs.spread.family import CAN_FORK, in_family
 from uosam.runs.spread.launch import HERE, Spread
 from uosam.runs.spread.ordered import WorkerLostError, in_order
+from uosam.runs.spread.pools import ending
 from uosam.runs.spread.ray_actors import on_ray
 from uosam.runs.spread.worker import Work, Worker
 from uosam.runs.task import Outcome, Task
@@ -97,15 +98,8 @@ def _in_processes(task: Task, work: Iterator[Work], workers: int) -> Iterator[Ou
     pool = ProcessPoolExecutor(
         workers, mp_context=context, initializer=_start_worker, initargs=(task, mounts())
     )
-    try:
+    with ending(pool):
         yield from in_order(_Processes(pool, workers), work)
-    except KeyboardInterrupt:
-        # What they are at is lost and redone; nobody waits a minute after Ctrl-C.
-        for process in list((pool._processes or {}).values()):
-            process.terminate()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 class _Processes:

@@ -24,6 +24,7 @@ import numpy as np
 import PIL.Image
 from uosam.baselines.grabcut import refine_grabcut
 
+from benchmarks.marked import fill, measured
 from benchmarks.speed import facts, store
 from uosam.backends import load_backend
 from uosam.config import Config, dump_config, load_config
@@ -42,7 +43,6 @@ TOP = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).parent / "results" / "accuracy.jsonl"
 README = TOP / "README.md"
 PICTURE = TOP / "docs" / "images" / "demo.jpg"
-BEGIN, END = "<!-- accuracy: begin -->", "<!-- accuracy: end -->"
 SETS: dict[str, int | None] = {
     "human": 0,
     "person": 0,
@@ -208,13 +208,8 @@ def fill_readme(text: str, row: dict[str, Any]) -> str:
     Raises:
         InputError: a marker is missing.
     """
-    head, begin, rest = text.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not (begin and end):
-        raise InputError(f"README.md must hold the lines {BEGIN} and {END}")
-    machine = f"{row['cores']} cores, {row['cpu']}"
-    note = f"Commit {row['commit'][:7]}, {row['time'][:10]}, Python {row['python']}, {machine}."
-    return f"{head}{BEGIN}\n{table(row)}\n\n{note}\n{END}{tail}"
+    content = f"{table(row)}\n\n{measured(row)}"
+    return fill(text, content, "accuracy", "README.md")
 
 
 def draw_picture(path: Path, width: int = 960) -> None:

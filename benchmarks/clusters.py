@@ -24,7 +24,7 @@ import torch
 from benchmarks.accuracy import TOP, changed_files
 from benchmarks.loop import SIDE, Source, done, prepare
 from benchmarks.loop_scores import HEADLINES
-from benchmarks.loop_table import fill
+from benchmarks.marked import fill
 from benchmarks.speed import facts, store
 from uosam.errors import UosamError
 from uosam.evaluation.evaluate import evaluate
@@ -35,7 +35,6 @@ from uosam.runs.coarse_models import CoarseOptions
 
 RESULTS = Path(__file__).parent / "results" / "clusters.jsonl"
 PAGE = TOP / "docs" / "coarse.md"
-BEGIN, END = "<!-- clusters: begin -->", "<!-- clusters: end -->"
 SETS = {
     "street": Source(folder="val/street", amount=12),
     "plants": Source(folder="val/plants", amount=12),
@@ -92,7 +91,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.table:
         inner = table(RESULTS.read_text(encoding="utf-8").splitlines())
-        PAGE.write_text(fill(PAGE.read_text(encoding="utf-8"), inner, BEGIN, END), encoding="utf-8")
+        PAGE.write_text(fill(PAGE.read_text(encoding="utf-8"), inner, "clusters"), encoding="utf-8")
         return
     torch.set_num_threads(1)
     shared = Path(os.environ.get("UOSAM_SHARED", TOP.parent / "shared"))

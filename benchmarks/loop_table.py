@@ -22,6 +22,7 @@ import PIL.Image
 from benchmarks.accuracy import README, TOP
 from benchmarks.loop import RESULTS, STUDENT, TABLE
 from benchmarks.loop_scores import HEADLINES
+from benchmarks.marked import fill
 from uosam.errors import InputError
 from uosam.evaluation.rounds.loop import LoopOptions, LoopResult, run_loop
 from uosam.io.codecs import read_labels
@@ -31,7 +32,6 @@ from uosam.structures import Image
 
 PICTURE = TOP / "docs" / "images" / "loop.jpg"
 PAGE = TOP / "docs" / "loop.md"
-BEGIN, END = "<!-- loop: begin -->", "<!-- loop: end -->"
 
 STEPS = {
     "k-means": "k-means",
@@ -224,19 +224,6 @@ def complete(found: Rows) -> list[str]:
     return sets
 
 
-def fill(text: str, inner: str, opening: str = BEGIN, closing: str = END) -> str:
-    """Put a text between two markers.
-
-    Raises:
-        InputError: a marker is missing.
-    """
-    head, begin, rest = text.partition(opening)
-    _, end, tail = rest.partition(closing)
-    if not (begin and end):
-        raise InputError(f"a page must hold the lines {opening} and {closing}")
-    return f"{head}{opening}\n{inner}\n{closing}{tail}"
-
-
 def _seeds(count: int) -> str:
     return "1 seed" if count == 1 else f"{count} seeds"
 
@@ -283,7 +270,7 @@ def main() -> None:
     over = read(RESULTS, "loop over refined")
     whole = split(found)[0]
     for path, inner in ((PAGE, page(found, over)), (README, short_table(whole, complete(whole)))):
-        path.write_text(fill(path.read_text(encoding="utf-8"), inner), encoding="utf-8")
+        path.write_text(fill(path.read_text(encoding="utf-8"), inner, "loop"), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy import README, TOP
+from benchmarks.marked import fill
 from benchmarks.network_scores import KINDS, NUMBERS
 from uosam.datasets.class_names import find_class_names
 from uosam.errors import InputError
 from uosam.metrics.protocols import find_protocol
 
 PAGE = TOP / "docs" / "network_masks.md"
-BEGIN, END = "<!-- network: begin -->", "<!-- network: end -->"
 OURS = ("uosam", "uosam, scores", "uosam 4 rounds", "uosam graphcut")
 
 
@@ -197,20 +197,6 @@ def commits(rows: dict[str, dict[str, Any]]) -> str:
     return f"{said}. {last['cores']} cores, {last['cpu']}, Python {last['python']}."
 
 
-def fill(text: str, content: str, name: str, mark: str = "network") -> str:
-    """Return a text with ``content`` between the markers that are called ``mark``.
-
-    Raises:
-        InputError: a marker is missing.
-    """
-    first, last = (marker.replace("network", mark) for marker in (BEGIN, END))
-    head, begin, rest = text.partition(first)
-    _, end, tail = rest.partition(last)
-    if not (begin and end):
-        raise InputError(f"{name} must hold the lines {first} and {last}")
-    return f"{head}{first}\n{content}\n{last}{tail}"
-
-
 def fill_files(results: Path, few: int) -> None:
     """Write the tables of the last rows into README.md and ``docs/network_masks.md``.
 
@@ -222,6 +208,10 @@ def fill_files(results: Path, few: int) -> None:
     shown = {method: row for method, row in rows.items() if _has(rows, method, whole)}
     texts = [score_table(shown, whole, list(shown)), against_rivals(shown, whole), commits(shown)]
     block = "\n\n".join(filter(None, texts))
-    README.write_text(fill(README.read_text("utf-8"), block, README.name), encoding="utf-8")
+    README.write_text(
+        fill(README.read_text("utf-8"), block, "network", README.name), encoding="utf-8"
+    )
     whole_page = page(rows, few, last_bounds(results))
-    PAGE.write_text(fill(PAGE.read_text("utf-8"), whole_page, PAGE.name), encoding="utf-8")
+    PAGE.write_text(
+        fill(PAGE.read_text("utf-8"), whole_page, "network", PAGE.name), encoding="utf-8"
+    )

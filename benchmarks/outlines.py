@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
+from benchmarks import marked
 from benchmarks.accuracy import HARM, SETS, Picture, changed_files, data, read_set
 from benchmarks.near import nearly_right
 from benchmarks.speed import facts, store
@@ -37,7 +38,6 @@ from uosam.structures import IGNORE, LabelMap, Mask
 
 RESULTS = Path(__file__).parent / "results" / "outlines.jsonl"
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "outlines.md"
-BEGIN, END = "<!-- outlines: begin -->", "<!-- outlines: end -->"
 KINDS = ("imitated", "nearly right")
 DEPTHS = (0.02, 0.01, 0.005)
 """Of boundaries, in image diagonals: that of the other tables, and where people look."""
@@ -179,16 +179,12 @@ def fill(page: str, rows: Sequence[dict[str, Any]]) -> str:
     Raises:
         InputError: a marker is missing.
     """
-    head, begin, rest = page.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not (begin and end):
-        raise InputError(f"docs/outlines.md must hold the lines {BEGIN} and {END}")
     parts = []
     for row in rows:
-        machine = f"{row['cores']} cores, {row['cpu']}"
-        note = f"Commit {row['commit'][:7]}, {row['time'][:10]}, Python {row['python']}, {machine}."
-        parts.append(f"Masks: {row['masks']}.\n\n{table(row['result'])}\n\n{note}\n")
-    return f"{head}{BEGIN}\n" + "\n".join(parts) + f"{END}{tail}"
+        parts.append(
+            f"Masks: {row['masks']}.\n\n{table(row['result'])}\n\n{marked.measured(row)}\n"
+        )
+    return marked.fill(page, "\n".join(parts).removesuffix("\n"), "outlines", "docs/outlines.md")
 
 
 def last_rows() -> list[dict[str, Any]]:

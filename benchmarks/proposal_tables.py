@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import proposals, votes
+from benchmarks.marked import fill
 from benchmarks.network_scores import NUMBERS
-from benchmarks.network_tables import PAGE, fill, gain
+from benchmarks.network_tables import PAGE, gain
 
 _SAM = (0.86, 0.92)  # limits of score and stability in SSA and UO-SAM
 
@@ -99,7 +100,7 @@ def _amount(row: Mapping[str, Any]) -> str:
 def main() -> None:
     """Fill the page."""
     content = text(newest(proposals.RESULTS), newest(votes.RESULTS))
-    page = fill(PAGE.read_text("utf-8"), content, PAGE.name, "proposals")
+    page = fill(PAGE.read_text("utf-8"), content, "proposals", PAGE.name)
     PAGE.write_text(page, encoding="utf-8")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks import accuracy
-from benchmarks.network_tables import fill
+from benchmarks.marked import fill
 
 PAGE = accuracy.TOP / "docs" / "leaderboard.md"
 THEN = "a482081"
@@ -64,7 +64,7 @@ def main() -> None:
     """Fill the page."""
     lines = accuracy.RESULTS.read_text(encoding="utf-8").splitlines()
     content = table(*choose([json.loads(line) for line in lines]))
-    page = fill(PAGE.read_text("utf-8"), content, PAGE.name, "then and now")
+    page = fill(PAGE.read_text("utf-8"), content, "then and now", PAGE.name)
     PAGE.write_text(page, encoding="utf-8")
 
 

@@ -9,6 +9,7 @@ import pytest
 from benchmarks import clusters, loop_table
 from benchmarks.loop import SIDE, Source, done, prepare, refine_with
 from benchmarks.loop_scores import score, score_over
+from benchmarks.marked import fill
 from uosam.errors import InputError
 from uosam.evaluation.rounds.keep import Stage
 from uosam.evaluation.rounds.loop import LoopResult
@@ -127,10 +128,10 @@ def test_tables_are_means_over_seeds_and_sets(tmp_path):
     short = loop_table.short_table(loop_table.split(found)[0], ["street"])
     assert "| refined | +3.0 | +3.0 | 1 / 0 |" in short
     assert "| SAMRefiner on the clusters | -1.0 | -1.0 | 0 / 0 |" in short
-    marked = f"a\n{loop_table.BEGIN}\nold\n{loop_table.END}\nb"
-    assert loop_table.fill(marked, "new") == marked.replace("old", "new")
+    marked = "a\n<!-- loop: begin -->\nold\n<!-- loop: end -->\nb"
+    assert fill(marked, "new", "loop") == marked.replace("old", "new")
     with pytest.raises(InputError, match="must hold the lines"):
-        loop_table.fill("a", "new")
+        fill("a", "new", "loop")
     with pytest.raises(InputError, match="must hold a set"):
         loop_table.read(tmp_path / "none.jsonl")
     path.write_text(json.dumps(rows[0]) + "\n")

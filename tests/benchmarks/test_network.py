@@ -102,7 +102,7 @@ def test_rows_fill_the_tables(data: Path, tmp_path: Path, monkeypatch: pytest.Mo
     rows = stored(data, results)
     assert [row.get("method") for row in rows] == ["grabcut", "uosam", None]
     readme, page = tmp_path / "README.md", tmp_path / "page.md"
-    marked = f"top\n{network_tables.BEGIN}\nold\n{network_tables.END}\nbottom\n"
+    marked = "top\n<!-- network: begin -->\nold\n<!-- network: end -->\nbottom\n"
     readme.write_text(marked)
     page.write_text(marked)
     monkeypatch.setattr(network_tables, "README", readme)

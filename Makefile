@@ -29,7 +29,7 @@ demo-loop: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -q -n auto
 
-## Damaged inputs and killed runs at length, 20 minutes: the tables of docs/reliability.md.
+## Damaged inputs and killed runs at length, some minutes: the tables of docs/reliability.md.
 faults: $(STAMP)
 	$(BIN)/python -m tests.faults.mutations --inputs 10000
 	$(BIN)/python -m tests.faults.kills --kills 1000

@@ -3,7 +3,7 @@
 ``python -m benchmarks.network`` refines the masks of ``$UOSAM_SHARED/data/voc_classes``, which
 ``uosam coarse --model imagenet`` makes, with the methods of ``configs/bench/val.yaml``, and appends
 a row for each to ``benchmarks/results/network.jsonl``; rivals that ask for proposals over the whole
-picture, seconds each, work on the first 100, side by side. Classes are known, so nothing is
+picture, seconds each, work side by side, since they ask the same. Classes are known, so nothing is
 matched, and scores are those of LUSS. ``--fill`` writes the tables of the last rows into
 ``docs/network_masks.md`` and README.md and measures nothing.
 """
@@ -53,8 +53,6 @@ DEFAULT = "uosam"
 """Whose maps are mended, too, to tell what they lose."""
 WITH_SCORES = "uosam, scores"
 """The default with the network's class scores beside its masks."""
-FEW = 100
-"""Pictures of the shorter table, which has all methods."""
 
 
 def declared(folder: Path) -> BenchSet:
@@ -131,21 +129,17 @@ def measure(
     samples = find_samples(data)[:limit]
     before = run_methods([BenchMethod(name="coarse", reference="coarse")], data, samples, [])[0][0]
     for group in grouped(methods):
-        some = samples[:FEW] if group[0].name in SLOW else samples
         mended: list[tuple[str, dict[str, PairCounts]]] = []
-        runs = run_methods(group, data, some, mended)
+        runs = run_methods(group, data, samples, mended)
         for method, (after, seconds) in zip(group, runs, strict=True):
-            parts = {
-                str(images): score(before, after, seconds, images)
-                for images in sorted({len(some), min(FEW, len(some))})
-            }
+            part = score(before, after, seconds, len(samples))
             config = dump_config(method.config) if method.takes("backend") else ""
-            numbers = parts[str(len(some))]["scores"]
+            numbers = part["scores"]
             gains = ", ".join(f"{name} {100 * numbers[name]['gain']:+.1f}" for name in NUMBERS)
-            print(f"{method.name} on {len(some)}: {gains}", flush=True)
-            keep({"method": method.name, "config": config, "parts": parts})
+            print(f"{method.name} on {len(samples)}: {gains}", flush=True)
+            keep({"method": method.name, "config": config, "parts": {str(len(samples)): part}})
         if mended:
-            keep({"part": "bounds", "images": len(some), "bounds": bounds(before, mended)})
+            keep({"part": "bounds", "images": len(samples), "bounds": bounds(before, mended)})
 
 
 def grouped(methods: Sequence[BenchMethod]) -> list[list[BenchMethod]]:
@@ -163,7 +157,7 @@ def main() -> None:
     parser.add_argument("--fill", action="store_true", help="write the tables, measure nothing")
     arguments = parser.parse_args()
     if arguments.fill:
-        fill_files(RESULTS, FEW)
+        fill_files(RESULTS)
         return
     common = {"part": "network", **facts(), "changed_files": changed_files()}
     common |= {"settings": arguments.set, "limit": arguments.limit}

@@ -165,15 +165,16 @@ def _has(rows: dict[str, dict[str, Any]], method: str, images: int) -> bool:
     return method in rows and str(images) in rows[method]["parts"]
 
 
-def page(rows: dict[str, dict[str, Any]], few: int, bounds: dict[str, Any] | None) -> str:
-    """Return all tables: of the longest run, and of the first ``few`` pictures."""
+def page(rows: dict[str, dict[str, Any]], bounds: dict[str, Any] | None) -> str:
+    """Return all tables: of the longest runs, and of shorter ones of methods that have no other."""
     sizes = sorted({int(size) for row in rows.values() for size in row["parts"]}, reverse=True)
     whole = sizes[0]
     texts = [f"On {whole} pictures:", score_table(rows, whole, list(rows))]
     texts += [against_rivals(rows, whole)]
-    if whole > few and few in sizes:
-        texts += [f"On the first {few}, with all rivals:", score_table(rows, few, list(rows))]
-        texts += [against_rivals(rows, few)]
+    for size in sizes[1:]:
+        if any(_has(rows, method, size) and not _has(rows, method, whole) for method in rows):
+            texts += [f"On the first {size}:", score_table(rows, size, list(rows))]
+            texts += [against_rivals(rows, size)]
     shown = [m for m in (*OURS, "grabcut") if _has(rows, m, whole)] or list(rows)
     texts += ["## By kind of mistake", kind_table(rows, whole, shown)]
     if bounds is not None:
@@ -197,7 +198,7 @@ def commits(rows: dict[str, dict[str, Any]]) -> str:
     return f"{said}. {last['cores']} cores, {last['cpu']}, Python {last['python']}."
 
 
-def fill_files(results: Path, few: int) -> None:
+def fill_files(results: Path) -> None:
     """Write the tables of the last rows into README.md and ``docs/network_masks.md``.
 
     Raises:
@@ -211,7 +212,7 @@ def fill_files(results: Path, few: int) -> None:
     README.write_text(
         fill(README.read_text("utf-8"), block, "network", README.name), encoding="utf-8"
     )
-    whole_page = page(rows, few, last_bounds(results))
+    whole_page = page(rows, last_bounds(results))
     PAGE.write_text(
         fill(PAGE.read_text("utf-8"), whole_page, "network", PAGE.name), encoding="utf-8"
     )

@@ -107,7 +107,7 @@ def test_rows_fill_the_tables(data: Path, tmp_path: Path, monkeypatch: pytest.Mo
     page.write_text(marked)
     monkeypatch.setattr(network_tables, "README", readme)
     monkeypatch.setattr(network_tables, "PAGE", page)
-    network_tables.fill_files(results, 100)
+    network_tables.fill_files(results)
     for path in (readme, page):
         text = path.read_text()
         assert text.startswith("top\n")
@@ -124,7 +124,7 @@ def test_rows_fill_the_tables(data: Path, tmp_path: Path, monkeypatch: pytest.Mo
     assert "The nearest rival: in mIoU it is grabcut: uosam gains 0.0 times as much" in text
     page.write_text("nothing")
     with pytest.raises(InputError, match=r"page\.md must hold the lines"):
-        network_tables.fill_files(results, 100)
+        network_tables.fill_files(results)
 
 
 def test_slow_methods_work_side_by_side(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,28 +1,51 @@
-"""The table of the default then and now, from stored rows."""
+"""The default of 0.1.0 beside today's: scores of both, their tables, and what is refused."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import cv2
+import numpy as np
 import pytest
 
-from benchmarks.then_and_now import THEN, choose, table
+from benchmarks import then_and_now
+from benchmarks.accuracy import Picture
+from tests.conftest import Scene
+from uosam.errors import InputError
+from uosam.labels import iou
 
 
-def row(commit: str, gain: float, *sets: str, arguments: list[str] | None = None) -> dict:  # type: ignore[type-arg]
-    ours = {"uosam": {"iou_gain": gain, "boundary_iou_gain": 2 * gain, "harmed": 0.05}}
-    return {
-        "commit": commit + "0000",
-        "time": "2026-11-26T00:00:00",
-        "arguments": arguments or [],
-        "result": dict.fromkeys(sets, ours),
-    }
+def test_both_are_compared_object_by_object(scene: Scene) -> None:
+    pictures = [Picture(image=scene.image, coarse=scene.coarse, target=scene.target)] * 2
+    maps = {"then": [scene.target, scene.coarse], "now": [scene.target, 0 * scene.target]}
+    entry = then_and_now.compare(pictures, maps, 0)
+    before = [iou(scene.coarse == label, scene.target == label) for label in (1, 2)]
+    assert entry["objects"] == 4
+    assert entry["coarse"][0] == pytest.approx(np.mean(before))
+    assert entry["then"]["gains"][0] == pytest.approx((1 - np.mean(before)) / 2)
+    assert entry["then"]["harmed"] == 0
+    assert entry["now"]["harmed"] == 0.5
+    assert entry["change"][0][0] == pytest.approx(-np.mean(before) / 2)
+    for when in ("then", "now"):
+        entry[when]["seconds"] = 0.25
+    sets = {"some": entry, "again": entry}
+    row = {"commit": "c" * 40, "time": "2026-11-27T00:00:00"}
+    text = then_and_now.page({**row, "result": {"imitated": sets, "near": sets}})
+    assert text.count("| some | 4 | ") == 2
+    assert text.count("| **mean of sets** | 8 | ") == 2
+    assert f", 50.0 % | {-50 * np.mean(before):+.1f} [" in text
+    assert "0.1.0 is commit a482081, now ccccccc, 2026-11-27." in text
+    assert "0.25 and 0.25" in text
 
 
-def test_rows_of_the_default_stand_side_by_side() -> None:
-    rows = [row(THEN, 0.04, "human"), row("b" * 7, 0.03, "human"), row("c" * 7, 0.06, "human", "x")]
-    rows.append(row("d" * 7, 0.9, "human", arguments=["-c", "graphcut"]))
-    text = table(*choose(rows))
-    assert "| human | +4.0 / +8.0, 5.0 % | +6.0 / +12.0, 5.0 % | +2.0 / +4.0 |" in text
-    assert "| x |  | +6.0 / +12.0, 5.0 % |  |" in text
-    assert f"Rows of commit {THEN}, 2026-11-26, and commit ccccccc, 2026-11-26." in text
-    with pytest.raises(ValueError, match=f"must hold a row of {THEN} and a later one"):
-        choose(rows[:1])
+def test_maps_of_every_picture_are_asked_for(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "one.png"), np.full((2, 3), 300, np.uint16))
+    assert np.array_equal(then_and_now.read_maps(tmp_path, 1)[0], np.full((2, 3), 300))
+    with pytest.raises(InputError, match=r"must hold 2 maps, got 1; make them with 0\.1\.0"):
+        then_and_now.read_maps(tmp_path, 2)
+
+
+def test_rows_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(then_and_now, "RESULTS", tmp_path / "none.jsonl")
+    with pytest.raises(InputError, match=r"must hold a row, run benchmarks\.then_and_now --maps"):
+        then_and_now.last_row()

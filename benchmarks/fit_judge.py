@@ -1,7 +1,7 @@
 """Fit the judge of a segmenter on a table of ``judge_table`` and write its ``judge.json``.
 
 Boosted trees learn from what was measured of an answer how much better it is than the coarse shape.
-The same table gives the same file. Run: ``python -m benchmarks.fit_judge TABLE.npz``;
+The same tables give the same file. Run: ``python -m benchmarks.fit_judge TABLE.npz [TABLE.npz]``;
 ``--backend graphcut`` for the other segmenter, ``--report`` for held-back pictures only.
 """
 
@@ -138,11 +138,12 @@ def names_for(kinds: Sequence[str]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("table", type=Path, help="of judge_table")
+    parser.add_argument("tables", type=Path, nargs="+", help="of judge_table, parts of one run")
     parser.add_argument("--backend", choices=OUT, default="tiny")
     parser.add_argument("--report", action="store_true", help="tell of held-back pictures, no more")
     arguments = parser.parse_args()
-    table = dict(np.load(arguments.table))
+    parts = [dict(np.load(file)) for file in arguments.tables]
+    table = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
     kinds = ASKED[arguments.backend]
     if arguments.report:
         print("\n".join(report(table, held_back(table, names_for(kinds)) - MARGIN)))

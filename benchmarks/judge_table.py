@@ -3,8 +3,9 @@
 ``python -m benchmarks.judge_table TABLE.npz --made MAPS`` asks about objects of the pictures of
 ``$UOSAM_SHARED/data/train`` by coarse maps of four kinds, three of them made from region maps, and
 writes what was measured of every answer and what it gained. MAPS holds SOURCE/NAME.png, maps of a
-real network: ``uosam coarse SOURCE MAPS/SOURCE --model imagenet --vocabulary voc``. The table is
-written every few pictures, so that a stop loses little.
+real network: ``uosam coarse SOURCE MAPS/SOURCE --model imagenet --vocabulary voc``, of the JPEG
+files alone. The table is written every few pictures, so that a stop loses little. ``--part 0/2``
+and ``--part 1/2`` ask about every second picture each; ``fit_judge`` takes both tables.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ RATIO = 0.03
 """Depth of boundaries, of the diagonal."""
 _OBJECTS = 3  # of a map made from regions, at most
 _EVERY = 20  # pictures between two writes
+_DRAWN = 7  # seed, beside its place in the order, of all that is drawn of one picture
 
 
 def choose_pictures(
@@ -78,26 +80,31 @@ def collect(
     backend: Backend,
     options: PromptOptions,
     kinds: Sequence[str],
-    generator: np.random.Generator,
     made: Path | None = None,
+    part: tuple[int, int] = (0, 1),
 ) -> Iterator[dict[str, float | NDArray[np.float32]]]:
     """Yield what was measured of every answer, and how good it is.
+
+    What is drawn of a picture depends on its place alone, so that parts may be run side by side.
 
     Args:
         pictures: source and file.
         backend: to ask.
         options: of the prompts.
         kinds: of answers.
-        generator: of everything random.
         made: folder of ``SOURCE/NAME.png``, maps that a network has made of some of the pictures;
             those get one further map each, the others one of each kind.
+        part: which of how many parts of the pictures, from 0.
 
     Yields:
         "evidence" (F,), "gain" in IoU and "boundary_gain" in boundary IoU, "coarse" IoU, numbers
         of "picture", "object", "kind" of answer and "masks", the kind of coarse map.
     """
-    numbers = count()
-    for index, (source, path) in enumerate(pictures):
+    start, parts = part
+    numbers = count(start, parts)
+    for index in range(start, len(pictures), parts):
+        source, path = pictures[index]
+        generator = np.random.default_rng([_DRAWN, index])
         image = read_image(path)
         maps = sorted(path.parent.glob(f"{path.stem}.*.png"))
         embedding = backend.embed(image)
@@ -105,7 +112,7 @@ def collect(
         if made is not None and (file := made / source / f"{path.stem}.png").is_file():
             labels = _read(file)
             if (labels > 0).any():
-                drawn = (drawn[index % len(drawn)],)
+                drawn = (drawn[index // parts % len(drawn)],)
                 question = match_question(labels, _read(maps[0]))
                 asked = _ask(question, image, embedding, backend, options, kinds, numbers)
                 yield from ({**row, "picture": index, "masks": 3} for row in asked)
@@ -181,6 +188,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", help="other weights than the packaged ones")
     parser.add_argument("--limit", type=int, help="pictures; default: all")
     parser.add_argument("--made", type=Path, help="SOURCE/NAME.png, maps of a network")
+    parser.add_argument("--part", default="0/1", metavar="I/N", help="pictures I, I + N, ...")
     parser.add_argument("--seed", type=int, default=5)
     arguments = parser.parse_args()
     name = arguments.backend
@@ -190,7 +198,8 @@ def main() -> None:
     chosen = choose_pictures(data("train"), arguments.made, generator)[: arguments.limit]
     rows: list[dict[str, Any]] = []
     start, written = time.monotonic(), 0
-    for row in collect(chosen, backend, options, ASKED[name], generator, arguments.made):
+    at, parts = map(int, arguments.part.split("/"))
+    for row in collect(chosen, backend, options, ASKED[name], arguments.made, (at, parts)):
         rows.append(row)
         if row["picture"] >= written + _EVERY:
             written = row["picture"]

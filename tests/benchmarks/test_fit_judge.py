@@ -58,10 +58,8 @@ def test_every_answer_is_measured_and_compared_with_the_truth(tmp_path: Path, sc
     PIL.Image.fromarray(scene.image).save(tmp_path / "a.jpg", quality=95)
     PIL.Image.fromarray(scene.target.astype(np.uint8)).save(tmp_path / "a.0.png")
     kinds = ("again", "first", "close")
-    generator = np.random.default_rng(0)
-    rows = list(
-        collect([("x", tmp_path / "a.jpg")], FakeBackend(), PromptOptions(), kinds, generator)
-    )
+    picture = [("x", tmp_path / "a.jpg")]
+    rows = list(collect(picture, FakeBackend(), PromptOptions(), kinds))
     table = as_table(rows)
     assert table["evidence"].shape == (len(rows), len(FEATURES))
     assert set(table["masks"]) <= set(range(len(KINDS)))
@@ -73,17 +71,30 @@ def test_every_answer_is_measured_and_compared_with_the_truth(tmp_path: Path, sc
     (tmp_path / "made" / "x").mkdir(parents=True)
     coarse = PIL.Image.fromarray(scene.coarse.astype(np.uint8))
     coarse.save(tmp_path / "made" / "x" / "a.png")
-    picture = [("x", tmp_path / "a.jpg")]
     mapped = as_table(
-        list(
-            collect(
-                picture, FakeBackend(), PromptOptions(), kinds, generator, made=tmp_path / "made"
-            )
-        )
+        list(collect(picture, FakeBackend(), PromptOptions(), kinds, made=tmp_path / "made"))
     )
     assert KINDS[mapped["masks"][0]] == "made"
     assert set(mapped["masks"]) <= {0, 3}
     assert (mapped["gain"] + mapped["coarse"])[mapped["masks"] == 3].max() > 0.85
+
+
+def test_parts_of_a_table_are_the_table(tmp_path: Path, scene: Scene) -> None:
+    pictures = []
+    for name in "abc":
+        PIL.Image.fromarray(scene.image).save(tmp_path / f"{name}.jpg", quality=95)
+        PIL.Image.fromarray(scene.target.astype(np.uint8)).save(tmp_path / f"{name}.0.png")
+        pictures.append(("x", tmp_path / f"{name}.jpg"))
+    whole, *halves = (
+        as_table(list(collect(pictures, FakeBackend(), PromptOptions(), ("first",), part=part)))
+        for part in ((0, 1), (0, 2), (1, 2))
+    )
+    assert set(halves[0]["picture"]) == {0, 2}
+    assert not set(halves[0]["object"]) & set(halves[1]["object"])
+    for half in halves:
+        own = np.isin(whole["picture"], half["picture"])
+        assert np.array_equal(half["evidence"], whole["evidence"][own])
+        assert np.array_equal(half["gain"], whole["gain"][own])
 
 
 def test_pictures_with_a_networks_map_are_all_taken(tmp_path: Path) -> None:

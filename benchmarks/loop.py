@@ -1,12 +1,12 @@
 """What refining, and training again on the result, bring to clusters found in pictures alone.
 
-``python -m benchmarks.loop`` takes pictures of ``$UOSAM_SHARED/data`` whose classes are known, at a
-long side of 256, finds as many clusters as there are classes, and runs the loop of ``uosam loop``
-beside its rivals: no refining, SAMRefiner's prompts, a dense CRF. A row for every step goes to
-``benchmarks/results/loop.jsonl`` as soon as a set is done; sets that are in it are not run again.
-Truth is looked at for scores alone. Clusters get their classes by a Hungarian matching of pixels,
-found on the clusters of k-means and kept for every step after; beside that stands the mIoU with a
-matching of each step's own.
+``python -m benchmarks.loop`` takes pictures of ``$UOSAM_SHARED/data`` whose classes are known,
+finds as many clusters as there are classes, and runs the loop of ``uosam loop`` beside its rivals
+(``benchmarks.loop_rivals``). A row for every step goes to ``benchmarks/results/loop.jsonl`` as soon
+as a rival is done; those that are in it are not run again. Truth is looked at for scores alone.
+Clusters get their classes by a Hungarian matching of pixels, found on the clusters of k-means and
+kept for every step after; beside that stands the mIoU with a matching of each step's own. Masks
+with classes of their own (``masks`` of a source) are not matched.
 """
 
 from __future__ import annotations
@@ -14,10 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,23 +22,14 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from uosam.baselines.dense_crf import dense_crf
-from uosam.baselines.samrefiner import refine_samrefiner
 
 from benchmarks.accuracy import TOP, changed_files
-from benchmarks.loop_scores import HEADLINES, score, score_over
+from benchmarks.loop_rivals import RIVALS, Run, begin
+from benchmarks.loop_scores import HEADLINES, score
 from benchmarks.speed import facts, store
-from uosam.backends import load_backend
-from uosam.config import Config, load_config
+from uosam.config import load_config
 from uosam.errors import UosamError
-from uosam.evaluation.rounds.loop import LoopOptions, run_loop
-from uosam.evaluation.rounds.record import count_ids, refuse
-from uosam.io.codecs import LabelOptions, read_labels, write_labels
 from uosam.io.images import read_image
-from uosam.io.pairs import find_pictures
-from uosam.runs.coarse import label_folder
-from uosam.runs.coarse_models import CoarseOptions
-from uosam.structures import Image, LabelMap
 from uosam.training.student.options import StudentOptions
 
 RESULTS = Path(__file__).parent / "results" / "loop.jsonl"
@@ -58,12 +46,14 @@ class Source:
         ignore: id of the truth that is not scored, beside 255.
         amount: pictures.
         flat: pictures and truth (``NAME.0.png``) lie side by side.
+        masks: folder of masks to begin with, beside pictures and truth; none for clusters.
     """
 
     folder: str
     amount: int
     ignore: int | None = None
     flat: bool = False
+    masks: str = ""
 
 
 SETS = {
@@ -74,6 +64,7 @@ SETS = {
     "aerial": Source(folder="val/aerial", amount=12),
     "objects_voc": Source(folder="val/objects_voc", amount=12),
     "voc_classes": Source(folder="voc_classes", amount=16),
+    "voc network": Source(folder="voc_classes", amount=60, masks="coarse_network"),
     "train facade": Source(folder="train/facade", amount=40, flat=True),
     "train camvid": Source(folder="train/camvid", amount=40, ignore=11, flat=True),
 }
@@ -86,9 +77,17 @@ STUDENT = StudentOptions(
 )
 """A shorter schedule than the default, for pictures of this size."""
 
+SCHEDULES = {
+    "short": STUDENT,
+    "long": replace(STUDENT, least_steps=300, most_steps=2500),
+    "default": StudentOptions(),
+}
+"""How students are taught: "long" takes as many steps as the default does, with crops and pictures
+of the short one."""
 
-def prepare(data: Path, source: Source, work: Path) -> int:
-    """Write pictures and truth at their size; return the number of classes that they show."""
+
+def prepare(data: Path, source: Source, work: Path, side: int = SIDE) -> int:
+    """Write pictures, truth and given masks at their size; return how many classes truth has."""
     places = data / source.folder
     if source.flat:
         truths = {path.name[: -len(".0.png")]: path for path in sorted(places.glob("*.0.png"))}
@@ -99,101 +98,28 @@ def prepare(data: Path, source: Source, work: Path) -> int:
     names = list(truths)
     chosen = [names[i] for i in np.linspace(0, len(names) - 1, source.amount).astype(int)]
     seen: set[int] = set()
-    for kind in ("images", "gt"):
+    for kind in ("images", "gt", *(["given"] if source.masks else [])):
         (work / kind).mkdir(parents=True, exist_ok=True)
     for name in chosen:
         image = read_image(pictures / f"{name}.jpg")
         truth = cv2.imread(str(truths[name]), cv2.IMREAD_UNCHANGED).astype(np.int32)
         if source.ignore is not None:
             truth[truth == source.ignore] = 255
-        scale = SIDE / max(truth.shape)
+        scale = min(1, side / max(truth.shape))
         size = (round(truth.shape[1] * scale), round(truth.shape[0] * scale))
         small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         cv2.imwrite(str(work / "images" / f"{name}.png"), small[..., ::-1])
-        ids = cv2.resize(truth.astype(np.float32), size, interpolation=cv2.INTER_NEAREST_EXACT)
-        cv2.imwrite(str(work / "gt" / f"{name}.png"), ids.astype(np.uint8))
-        seen |= set(np.unique(ids.astype(int)).tolist()) - {255}
+        cv2.imwrite(str(work / "gt" / f"{name}.png"), _shrink(truth, size))
+        seen |= set(np.unique(_shrink(truth, size)).tolist()) - {255}
+        if source.masks:
+            mask = cv2.imread(str(places / source.masks / f"{name}.png"), cv2.IMREAD_UNCHANGED)
+            cv2.imwrite(str(work / "given" / f"{name}.png"), _shrink(mask, size))
     return len(seen)
 
 
-def refine_with(
-    method: Callable[[Image, LabelMap], LabelMap], images: Path, masks: Path, out: Path
-) -> float:
-    """Refine a folder with a rival; return processor seconds."""
-    start = time.process_time()
-    for path in sorted(masks.glob("*.png")):
-        found = read_labels(path, background=None, ignore=None)
-        labels = method(read_image(images / path.name), found.labels)
-        write_labels(out / path.name, labels, found.spec)
-    return time.process_time() - start
-
-
-def run_set(
-    work: Path, classes: int, seed: int, rounds: int, config: Config, rivals: bool = True
-) -> tuple[dict[str, tuple[Path, float]], dict[str, dict[str, Any]]]:
-    """Run the loop and its rivals, or the loop alone.
-
-    Returns:
-        The masks of each step with the seconds up to there, and what is told of students by step:
-        their agreement, and why ``uosam loop`` would not have used them.
-    """
-    images = work / "images"
-    student = replace(STUDENT, seed=seed, device="cpu")
-    steps: dict[str, tuple[Path, float]] = {}
-    notes: dict[str, dict[str, Any]] = {}
-
-    def loop(name: str, options: LoopOptions, first: str = "") -> None:
-        start = time.process_time()
-        result = run_loop(images, work / name, options)
-        seconds = time.process_time() - start
-        for number, stage in enumerate(result.stages):
-            own = f"{name}, round {number}"
-            if number or first:
-                coarse = stage.coarse or work / name / "round-0" / "coarse"
-                steps[f"{own}, coarse" if number else first] = (coarse, seconds)
-            agreed = result.rounds[number].agreement
-            if agreed is not None:
-                labels = LabelOptions(background="none")
-                counts = count_ids(number, work / name, labels, result.samples)
-                notes[f"{own}, coarse"] = {"agreement": agreed, "refused": refuse(agreed, counts)}
-            if stage.refined is not None:
-                steps[f"{own}, refined"] = (stage.refined, seconds)
-        steps[f"{name}, kept"] = (result.masks, seconds)
-
-    settings = {"seed": seed, "side": SIDE}
-    whole = LoopOptions(
-        rounds=rounds, k=classes, settings=settings, config=config, student=student, guards=False
-    )
-    loop("loop", whole, "k-means")
-    if not rivals:
-        return steps, notes
-    clusters = work / "loop" / "round-0" / "coarse"
-    plain = replace(config, labels=replace(config.labels, background="none"))
-    alone = replace(whole, k=None, masks=clusters, settings={}, config=plain, refines=False)
-    loop("no refining", alone)
-    backend = load_backend(config.backend)
-    start = time.process_time()
-    scores = work / "scores"
-    soft = CoarseOptions(
-        model="clusters",
-        settings={**settings, "classes": classes},
-        device="cpu",
-        scores=str(scores),
-    )
-    label_folder(find_pictures(images)[0], work / "soft", soft)
-    for path in sorted(clusters.glob("*.png")):
-        shares = np.load(scores / f"{path.stem}.npy").astype(np.float32)
-        sharp = dense_crf(np.log(np.clip(shares, 1e-5, 1)), read_image(images / path.name))
-        spec = read_labels(path, background=None, ignore=None).spec
-        write_labels(work / "dense CRF" / path.name, sharp.argmax(0).astype(np.int32), spec)
-    shutil.rmtree(scores)
-    steps["dense CRF"] = (work / "dense CRF", time.process_time() - start)
-    own = work / "SAMRefiner" / "refined"
-    seconds = refine_with(
-        lambda i, m: refine_samrefiner(i, m, backend, background=None), images, clusters, own
-    )
-    steps["SAMRefiner"] = (own, seconds)
-    return steps, notes
+def _shrink(ids: Any, size: tuple[int, int]) -> Any:
+    small = cv2.resize(ids.astype(np.float32), size, interpolation=cv2.INTER_NEAREST_EXACT)
+    return small.astype(np.uint8)
 
 
 def done(path: Path, key: dict[str, Any]) -> bool:
@@ -208,16 +134,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(TABLE))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--rivals", nargs="+", choices=RIVALS, default=list(RIVALS))
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--alone", action="store_true", help="the loop without its rivals")
     parser.add_argument("--amount", type=int, help="pictures of each set; default: its own number")
+    parser.add_argument("--side", type=int, default=SIDE, help="long side of pictures")
+    parser.add_argument("--schedule", choices=SCHEDULES, default="short", help="of students")
     parser.add_argument("--work", type=Path, default=Path("loop_out"), help="folder for masks")
     parser.add_argument("-s", "--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     parser.add_argument("--dry-run", action="store_true", help="print, store nothing")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     shared = Path(os.environ.get("UOSAM_SHARED", TOP.parent / "shared"))
-    common = {**facts(), "changed_files": changed_files(), "side": SIDE}
+    common = {**facts(), "changed_files": changed_files()}
     config = load_config(None, ["engine.workers=1", "backend.device=cpu", *arguments.set])
     for seed in arguments.seeds:
         for name in arguments.sets:
@@ -225,43 +153,43 @@ def main() -> None:
             source = replace(source, amount=arguments.amount or source.amount)
             key = {"part": "loop", "set": name, "seed": seed, "images": source.amount}
             key |= {"rounds": arguments.rounds, "settings": arguments.set}
-            if done(RESULTS, key) and not arguments.dry_run:
+            key |= {"side": arguments.side, "schedule": arguments.schedule}
+            wanted = [
+                rival
+                for rival in arguments.rivals
+                if not (source.masks and rival == "dense CRF")  # masks have no scores
+                if arguments.dry_run or not done(RESULTS, {**key, "rival": rival})
+            ]
+            if not wanted:
                 continue
-            work = arguments.work / f"{name}-{seed}-{source.amount}"
+            words = (name, seed, source.amount, arguments.side, arguments.schedule, *arguments.set)
+            work = arguments.work / "-".join(map(str, words)).replace(" ", "_")
             try:
-                classes = prepare(shared / "data", source, work)
-                steps, notes = run_set(
-                    work, classes, seed, arguments.rounds, config, rivals=not arguments.alone
+                classes = prepare(shared / "data", source, work, arguments.side)
+                run = Run(
+                    work=work,
+                    classes=classes,
+                    rounds=arguments.rounds,
+                    config=config,
+                    student=replace(SCHEDULES[arguments.schedule], seed=seed, device="cpu"),
+                    given=bool(source.masks),
                 )
-                rows = [{**row, **notes.get(row["step"], {})} for row in score(steps, work)]
+                first = begin(run)
+                for rival in wanted:
+                    steps, notes = RIVALS[rival](run)
+                    rows = score(first if rival == "loop" else {}, steps, run)
+                    for row in rows:
+                        row |= notes.get(row["step"], {})
+                        text = "  ".join(f"{value} {100 * row[value]:.1f}" for value in HEADLINES)
+                        text += f"  own {100 * row['own_mIoU']:.1f}"
+                        print(f"{name} {seed}  {row['step']}: {text}", flush=True)
+                        if not arguments.dry_run:
+                            fixed = {**common, **key, "rival": rival, "classes": classes}
+                            store(RESULTS, {**fixed, **row})
+                    for path in work.rglob("state.pt"):
+                        path.unlink()
             except UosamError as error:
                 sys.exit(f"error: {name}, seed {seed}: {error}")
-            for row in rows:
-                text = "  ".join(f"{value} {100 * row[value]:.1f}" for value in HEADLINES)
-                print(f"{name} {seed}  {row['step']}: {text}  own {100 * row['own_mIoU']:.1f}")
-                if not arguments.dry_run:
-                    store(RESULTS, {**common, **key, "classes": classes, **row})
-            sys.stdout.flush()
-            if not arguments.dry_run:
-                keep_pictures(work, arguments.work / "kept")
-    for seed in arguments.seeds:
-        for name in arguments.sets:
-            amount = arguments.amount or SETS[name].amount
-            work = arguments.work / "kept" / f"{name}-{seed}-{amount}"
-            key = {"part": "loop over refined", "set": name, "seed": seed, "images": amount}
-            key |= {"rounds": arguments.rounds, "settings": arguments.set}
-            if work.is_dir() and not done(RESULTS, key) and not arguments.dry_run:
-                for row in score_over(work, arguments.rounds):
-                    store(RESULTS, {**common, **key, **row})
-
-
-def keep_pictures(work: Path, kept: Path) -> None:
-    """Leave the masks of the loop for drawing, and drop the states of its students."""
-    for path in work.rglob("state.pt"):
-        path.unlink()
-    kept.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(kept / work.name, ignore_errors=True)
-    work.rename(kept / work.name)
 
 
 if __name__ == "__main__":

@@ -6,55 +6,54 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.loop_rivals import Run, Steps
 from uosam.evaluation.evaluate import evaluate
 from uosam.evaluation.types import EvaluateOptions
 
 HEADLINES = ("mIoU", "boundary_mIoU")
 
 
-def score(steps: dict[str, tuple[Path, float]], work: Path) -> list[dict[str, Any]]:
-    """Score every step with the matching of k-means, and with one of its own."""
-    names = list(steps)
-    folders = [steps[name][0] for name in names]
-    options = EvaluateOptions(background="none", matching="pixels", resamples=0)
-    own = evaluate(folders, work / "gt", options)
-    match = own.methods[0].summary.match.classes
-    found = evaluate(folders, work / "gt", replace(options, match=match, resamples=1000))
+def score(first: Steps, steps: Steps, run: Run) -> list[dict[str, Any]]:
+    """Score steps with the matching of the first masks, and with one of their own.
+
+    Args:
+        first: the first masks, if they are to have a row; else empty.
+        steps: others; their rows tell gains over the first masks, and over those refined.
+        run: whose clusters are matched; given masks have classes already.
+    """
+    truth = run.work / "gt"
+    told = {**first, **steps}
+    names = list(told)
+    folders = [told[name][0] for name in names]
+    plain = EvaluateOptions(background="none", resamples=0)
+    own = evaluate(folders, truth, replace(plain, matching="pixels"))
+    options = replace(plain, resamples=1000)
+    if not run.given:
+        clusters = evaluate([run.first], truth, replace(plain, matching="pixels"))
+        options = replace(options, match=clusters.methods[0].summary.match.classes)
+    later = [steps[name][0] for name in steps]
+    found = evaluate([run.first, *later], truth, options)
+    gains = [_pairs(comparison) for comparison in found.comparisons]
+    over: list[dict[str, list[float]] | None] = [None] * len(later)
+    others = [folder for folder in later if folder != run.refined]
+    if run.refined.is_dir() and others:
+        beyond = iter(evaluate([run.refined, *others], truth, options).comparisons)
+        over = [None if folder == run.refined else _pairs(next(beyond)) for folder in later]
     rows = []
     for index, name in enumerate(names):
-        values = found.methods[index].values
-        row: dict[str, Any] = {"step": name, "seconds": round(steps[name][1], 1)}
+        place = index if first else index + 1  # the first masks lead what was evaluated
+        values = found.methods[place].values
+        row: dict[str, Any] = {"step": name, "seconds": round(told[name][1], 1)}
         row |= {key: values[key] for key in HEADLINES}
         row["own_mIoU"] = own.methods[index].values["mIoU"]
-        if index:
-            paired = found.comparisons[index - 1].differences
-            row["gains"] = {
-                key: [paired[key].value, paired[key].low, paired[key].high] for key in HEADLINES
-            }
+        if place:
+            row["gains"] = gains[place - 1]
+            if over[place - 1] is not None:
+                row["over_refined"] = over[place - 1]
         rows.append(row)
     return rows
 
 
-def score_over(work: Path, rounds: int) -> list[dict[str, Any]]:
-    """Score what retraining adds to refining alone: gains over the refined masks of round 0.
-
-    Args:
-        work: folder of a set that was run.
-        rounds: of its loop.
-    """
-    loop = work / "loop"
-    steps = {
-        f"loop, round {n}, refined": loop / f"round-{n}" / "refined" for n in range(rounds + 1)
-    }
-    steps["loop, kept"] = loop / "masks"
-    options = EvaluateOptions(background="none", matching="pixels", resamples=0)
-    clusters = evaluate([loop / "round-0" / "coarse"], work / "gt", options)
-    match = clusters.methods[0].summary.match.classes
-    options = replace(options, match=match, resamples=1000)
-    found = evaluate(list(steps.values()), work / "gt", options)
-    rows = []
-    for name, comparison in zip(list(steps)[1:], found.comparisons, strict=True):
-        pairs = {key: comparison.differences[key] for key in HEADLINES}
-        gains = {key: [pair.value, pair.low, pair.high] for key, pair in pairs.items()}
-        rows.append({"step": name, "gains": gains})
-    return rows
+def _pairs(comparison: Any) -> dict[str, list[float]]:
+    pairs = {key: comparison.differences[key] for key in HEADLINES}
+    return {key: [pair.value, pair.low, pair.high] for key, pair in pairs.items()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from benchmarks.loop_rivals import Run, Steps
@@ -36,7 +35,8 @@ def score(first: Steps, steps: Steps, run: Run) -> list[dict[str, Any]]:
     gains = [_pairs(comparison) for comparison in found.comparisons]
     over: list[dict[str, list[float]] | None] = [None] * len(later)
     others = [folder for folder in later if folder != run.refined]
-    if run.refined.is_dir() and others:
+    whole = all((run.refined / path.name).is_file() for path in run.first.glob("*.png"))
+    if whole and others:
         beyond = iter(evaluate([run.refined, *others], truth, options).comparisons)
         over = [None if folder == run.refined else _pairs(next(beyond)) for folder in later]
     rows = []

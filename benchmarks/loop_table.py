@@ -1,161 +1,183 @@
 """The tables of the loop, from the stored rows of ``benchmarks.loop`` into README and docs/loop.md.
 
-``python -m benchmarks.loop_table`` fills them in, and with ``--picture`` runs the loop on the
-pictures of ``examples/`` and draws ``docs/images/loop.jpg``. A number is the mean over the seeds of
-a set; the ends of its interval are the means of the ends of the seeds' paired intervals, so it is
-no narrower for there being several seeds.
+A number is the mean over the seeds of a set; the ends of its interval are the means of the ends of
+the seeds' paired intervals, so it is no narrower for there being several seeds. Sets are
+independent: the interval of a mean over sets is what theirs come to by the rule of squares.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-import PIL.Image
 
 from benchmarks.accuracy import README, TOP
-from benchmarks.loop import RESULTS, STUDENT, TABLE
+from benchmarks.loop import RESULTS, SETS, SIDE, TABLE
 from benchmarks.loop_scores import HEADLINES
 from benchmarks.marked import fill
 from uosam.errors import InputError
-from uosam.evaluation.rounds.loop import LoopOptions, LoopResult, run_loop
-from uosam.io.codecs import read_labels
-from uosam.io.images import read_image
-from uosam.report.overlay import draw_labels
-from uosam.structures import Image
 
-PICTURE = TOP / "docs" / "images" / "loop.jpg"
 PAGE = TOP / "docs" / "loop.md"
 
+REFINED = "loop, round 0, refined"
+FIRST = ("k-means", "given")
 STEPS = {
     "k-means": "k-means",
-    "loop, round 0, refined": "refined",
+    "dense CRF": "dense CRF on the clusters",
+    "SAMRefiner": "SAMRefiner on the clusters",
+    REFINED: "refined",
+    "refined in four rounds": "refined in four rounds",
     "loop, round 1, coarse": "retrained",
     "loop, round 1, refined": "retrained, refined",
     "loop, round 2, coarse": "retrained twice",
     "loop, round 2, refined": "retrained twice, refined",
     "loop, kept": "kept by the loop",
-    "no refining, round 1, coarse": "retrained without refining",
     "no refining, round 2, coarse": "retrained twice without refining",
-    "dense CRF": "dense CRF on the clusters",
-    "SAMRefiner": "SAMRefiner on the clusters",
+    "SAMRefiner loop, round 1, coarse": "SAMRefiner's loop: retrained",
+    "SAMRefiner loop, round 2, refined": "SAMRefiner's loop: retrained twice, refined",
+    "SAMRefiner loop, kept": "kept by SAMRefiner's loop",
 }
 """Steps in the order of the tables, and what they are called there."""
-SHORT = (
-    "k-means",
-    "dense CRF",
-    "no refining, round 2, coarse",
-    "loop, round 0, refined",
+OTHERS = (
+    REFINED,
     "SAMRefiner",
     "loop, round 1, coarse",
     "loop, round 1, refined",
     "loop, round 2, refined",
     "loop, kept",
 )
+"""Steps of the table of single runs."""
 
 Rows = Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]
 """Rows by set and step, one a seed."""
 
 
-def read(results: Path, part: str = "loop") -> Rows:
-    """Return the newest row of each set, step and seed, of runs with default settings.
+def usual(row: Mapping[str, Any]) -> bool:
+    """Tell whether a row is of the sets, pictures and schedule of the main tables."""
+    name = row["set"]
+    return (
+        name in TABLE
+        and not row["settings"]
+        and (row["side"], row["schedule"], row["images"]) == (SIDE, "short", SETS[name].amount)
+    )
 
-    Args:
-        results: stored rows.
-        part: "loop" for gains over k-means, "loop over refined" for those over refining alone.
+
+def read(results: Path) -> list[dict[str, Any]]:
+    """Return the stored rows, the newest of each step.
 
     Raises:
         InputError: there is none.
     """
     lines = results.read_text(encoding="utf-8").splitlines() if results.is_file() else []
-    newest: dict[tuple[str, str, int], dict[str, Any]] = {}
+    newest: dict[tuple[str, ...], dict[str, Any]] = {}
     for row in map(json.loads, lines):
-        if row["part"] == part and not row["settings"]:
-            newest[row["set"], row["step"], row["seed"]] = row
+        names = ("set", "images", "side", "schedule", "settings", "step", "seed")
+        newest[tuple(str(row[name]) for name in names)] = row
     if not newest:
         raise InputError(f"{results.name} must hold a set, run benchmarks.loop first")
+    return list(newest.values())
+
+
+def by_step(rows: Sequence[dict[str, Any]]) -> Rows:
+    """Return the rows of the main tables by set and step, in order of seeds."""
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for (name, step, _), row in sorted(newest.items()):
-        found.setdefault((name, step), []).append(row)
+    for row in sorted(filter(usual, rows), key=lambda row: int(row["seed"])):
+        found.setdefault((row["set"], row["step"]), []).append(row)
     return found
 
 
-def split(found: Rows) -> tuple[Rows, Rows]:
-    """Part the seeds of a set that have every step from those of which only the loop was run.
+def spread(rows: Sequence[Mapping[str, Any]], score: str, over: str) -> Any:
+    """Return mean over seeds and the ends of its interval, in percent."""
+    return 100 * np.mean([row[over][score] for row in rows], axis=0)
 
-    A mean over two seeds must not stand beside a rival's of one.
+
+def pooled(parts: Sequence[Any]) -> Any:
+    """Return the mean of independent (value, low, high) and its interval.
+
+    >>> [round(float(x), 1) for x in pooled([(1.0, -2.0, 4.0), (3.0, -1.0, 7.0)])]
+    [2.0, -0.5, 4.5]
     """
-    parts: tuple[dict[tuple[str, str], list[Mapping[str, Any]]], ...] = ({}, {})
-    for (name, step), rows in found.items():
-        for row in rows:
-            seeds = [{own["seed"] for own in found.get((name, other), [])} for other in STEPS]
-            part = parts[0] if all(row["seed"] in own for own in seeds) else parts[1]
-            part.setdefault((name, step), []).append(row)
-    return parts[0], parts[1]
+    values, lows, highs = np.asarray(parts, float).T
+    mean, count = values.mean(), len(values)
+    below, above = (np.sqrt(np.sum((ends - values) ** 2)) / count for ends in (lows, highs))
+    return mean, mean - below, mean + above
 
 
-def cell(rows: Sequence[Mapping[str, Any]], score: str) -> str:
-    """Write the score of k-means, or the gain over it with its interval, in percent."""
-    if "gains" not in rows[0]:
-        return f"{100 * np.mean([row[score] for row in rows]):.1f}"
-    value, low, high = 100 * np.mean([row["gains"][score] for row in rows], axis=0)
+def written(part: Any) -> str:
+    """Write a gain with its interval, bold where it lies above 0."""
+    value, low, high = part
     text = f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
     return f"**{text}**" if low > 0 else text
 
 
-def mean_gain(found: Rows, step: str, score: str, sets: Sequence[str]) -> float:
-    """Return the mean over sets of the mean over seeds, in percent: of k-means, or the gain."""
-    values = [
-        np.mean([row["gains"][score][0] if "gains" in row else row[score] for row in rows])
-        for rows in (found[name, step] for name in sets)
+def title(found: Rows, step: str, sets: Sequence[str]) -> str:
+    """Return what a step is called, and its seeds where they are fewer than those of k-means."""
+    counts = {len(found[name, step]) for name in sets}
+    whole = {len(found[name, "k-means"]) for name in sets}
+    few = "" if counts == whole else f" ({_seeds(min(counts))})"
+    return f"{STEPS[step]}{few}"
+
+
+def steps_of(found: Rows, sets: Sequence[str]) -> list[str]:
+    """Return the steps that every set has, in order."""
+    return [step for step in STEPS if all((name, step) in found for name in sets)]
+
+
+def summary(found: Rows, sets: Sequence[str]) -> str:
+    """Return the table of means over the sets: over k-means, and over refining once."""
+    lines = [
+        "| masks | mIoU over k-means | mIoU over refining once | boundary mIoU over k-means | "
+        "boundary mIoU over refining once | sets that gain / lose mIoU over k-means |",
+        "|---|---|---|---|---|---|",
     ]
-    return float(100 * np.mean(values))
+    for step in steps_of(found, sets):
+        if step == "k-means":
+            values = [
+                100 * np.mean([np.mean([row[score] for row in found[name, step]]) for name in sets])
+                for score in HEADLINES
+            ]
+            lines.append(f"| k-means itself | {values[0]:.1f} | | {values[1]:.1f} | | |")
+            continue
+        cells = []
+        for score in HEADLINES:
+            for over in ("gains", "over_refined"):
+                told = all(over in row for name in sets for row in found[name, step])
+                parts = [spread(found[name, step], score, over) for name in sets] if told else []
+                cells.append(written(pooled(parts)) if told else "")
+        ends = [spread(found[name, step], "mIoU", "gains")[1:] for name in sets]
+        decided = f"{sum(low > 0 for low, _ in ends)} / {sum(high < 0 for _, high in ends)}"
+        lines.append(f"| {title(found, step, sets)} | {' | '.join(cells)} | {decided} |")
+    return "\n".join(lines)
 
 
-def table(found: Rows, score: str, sets: Sequence[str]) -> str:
-    """Return a Markdown table: a row for each step, a column for each set and one of means."""
-    steps = [step for step in STEPS if all((name, step) in found for name in sets)]
+def table(found: Rows, score: str, over: str, sets: Sequence[str]) -> str:
+    """Return a Markdown table: a row for each step, a column for each set.
+
+    Args:
+        found: rows.
+        score: "mIoU" or "boundary_mIoU".
+        over: "gains" over k-means, or "over_refined" over refining once.
+        sets: columns.
+    """
     heads = []
     for name in sets:
-        first = found[name, steps[0]]
-        classes = f"{first[0]['classes']} classes, " if "classes" in first[0] else ""
-        heads.append(f"{name}: {classes}{_seeds(len(first))}")
-    lines = [f"| masks | {' | '.join(heads)} | mean |", "|---|" + "---|" * (len(sets) + 1)]
-    for step in steps:
-        title = STEPS[step]
-        own = [cell(found[name, step], score) for name in sets]
-        sign = "" if step == "k-means" else "+"
-        mean = f"{mean_gain(found, step, score, sets):{sign}.1f}"
-        lines.append(f"| {title} | {' | '.join(own)} | {mean} |")
+        rows = found[name, "k-means"]
+        heads.append(f"{name}: {rows[0]['classes']} classes, {_seeds(len(rows))}")
+    lines = [f"| masks | {' | '.join(heads)} |", "|---|" + "---|" * len(sets)]
+    for step in steps_of(found, sets):
+        cells = []
+        for name in sets:
+            rows = found[name, step]
+            if over in rows[0]:
+                cells.append(written(spread(rows, score, over)))
+            elif step == "k-means" and over == "gains":
+                cells.append(f"{100 * np.mean([row[score] for row in rows]):.1f}")
+        if cells:
+            lines.append(f"| {title(found, step, sets)} | {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def short_table(found: Rows, sets: Sequence[str]) -> str:
-    """Return the table of README: means over the sets, and in how many a step gains or loses."""
-    lines = [
-        "| masks | mIoU | boundary mIoU | sets that gain / lose mIoU |",
-        "|---|---|---|---|",
-    ]
-    for step in SHORT:
-        sign = "" if step == "k-means" else "+"
-        means = [f"{mean_gain(found, step, score, sets):{sign}.1f}" for score in HEADLINES]
-        last = "" if step == "k-means" else " / ".join(map(str, decided(found, step, sets)))
-        lines.append(f"| {STEPS[step]} | {' | '.join(means)} | {last} |")
-    return "\n".join(lines)
-
-
-def decided(found: Rows, step: str, sets: Sequence[str]) -> tuple[int, int]:
-    """Return in how many sets the interval of the mIoU lies above 0, and below it."""
-    ends = [
-        np.mean([row["gains"]["mIoU"] for row in found[name, step]], axis=0)[1:] for name in sets
-    ]
-    return sum(low > 0 for low, _ in ends), sum(high < 0 for _, high in ends)
 
 
 def student_table(found: Rows, sets: Sequence[str]) -> str:
@@ -173,52 +195,78 @@ def student_table(found: Rows, sets: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def page(found: Rows, over: Rows) -> str:
-    """Return everything between the markers of docs/loop.md.
+def other_runs(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the table of everything that is not in the main tables, one run a column."""
+    runs: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in rows:
+        if not usual(row):
+            words = f"{row['set']}: {row['images']} pictures of {row['side']} pixels"
+            words += f", {row['classes']} classes, schedule: {row['schedule']}"
+            words += f", {', '.join(row['settings'])}" if row["settings"] else ""
+            words += f", seed {row['seed']}" if row["seed"] else ""
+            runs.setdefault(words, {})[row["step"]] = row
+    runs = {words: told for words, told in runs.items() if any(step in told for step in FIRST)}
+    if not runs:
+        return ""
+    lines = [f"| masks | {' | '.join(runs)} |", "|---|" + "---|" * len(runs)]
+    first = [next(told[step] for step in FIRST if step in told) for told in runs.values()]
+    cells = [" / ".join(f"{100 * row[score]:.1f}" for score in HEADLINES) for row in first]
+    lines.append(f"| k-means, or masks given | {' | '.join(cells)} |")
+    for step in OTHERS:
+        cells = []
+        for told in runs.values():
+            both = [
+                written(100 * np.array(told[step]["gains"][s])) for s in HEADLINES if step in told
+            ]
+            cells.append(" / ".join(both))
+        if any(cells):
+            lines.append(f"| {STEPS[step]} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
-    Args:
-        found: gains over k-means.
-        over: gains over refining alone.
-    """
-    every = found
-    found, further = split(every)
+
+def page(rows: Sequence[dict[str, Any]]) -> str:
+    """Return everything between the markers of docs/loop.md."""
+    found = by_step(rows)
     sets = complete(found)
-    others = [name for name in TABLE if (name, "k-means") in further]
-    more = (
-        ["Further seeds, the loop alone, mIoU:", table(further, "mIoU", others)] if others else []
-    )
-    more += ["and boundary mIoU:", table(further, "boundary_mIoU", others)] if others else []
-    commits = {
-        row["commit"][:7] for part in (found, further) for rows in part.values() for row in rows
-    }
+    commits = sorted({row["commit"][:7] for row in rows})
     first = found[sets[0], "k-means"][0]
-    return "\n\n".join(
-        [
-            "mIoU in percent, and gains over k-means:",
-            table(found, "mIoU", sets),
-            "Boundary mIoU:",
-            table(found, "boundary_mIoU", sets),
-            *more,
-            "What retraining adds to refining alone: mIoU over that of the refined clusters,",
-            table(over, "mIoU", sets),
-            "and boundary mIoU:",
-            table(over, "boundary_mIoU", sets),
-            "Agreement of the students with masks held back, and how many the guard of "
-            "`uosam loop` would have refused (here it was off):",
-            student_table(every, sets),
-            f"Commit {', '.join(sorted(commits))}, {first['time'][:10]}, Python {first['python']}, "
-            f"{first['cores']} cores, {first['cpu']}.",
-        ]
+    parts = [
+        'Means over the sets in percent. "Over k-means" is the whole gain, "over refining once" '
+        "what a step adds to the refiner's part:",
+        summary(found, sets),
+        "Set by set: mIoU, and gains over k-means,",
+        table(found, "mIoU", "gains", sets),
+        "boundary mIoU,",
+        table(found, "boundary_mIoU", "gains", sets),
+        "mIoU over refining once,",
+        table(found, "mIoU", "over_refined", sets),
+        "and boundary mIoU over refining once:",
+        table(found, "boundary_mIoU", "over_refined", sets),
+        "Agreement of the students with masks held back, and how many the guard of "
+        "`uosam loop` would have refused (here it was off):",
+        student_table(found, sets),
+    ]
+    others = other_runs(rows)
+    if others:
+        parts += ["Single runs: mIoU / boundary mIoU, and gains over the first masks:", others]
+    parts.append(
+        f"Commit {', '.join(commits)}, {first['time'][:10]}, Python {first['python']}, "
+        f"{first['cores']} cores, {first['cpu']}."
     )
+    return "\n\n".join(parts)
 
 
 def complete(found: Rows) -> list[str]:
-    """Return the sets that have every step, in order.
+    """Return the sets that were clustered and ran through the loop, in order.
 
     Raises:
         InputError: none has.
     """
-    sets = [name for name in TABLE if all((name, step) in found for step in STEPS)]
+    sets = [
+        name
+        for name in TABLE
+        if all((name, step) in found for step in ("k-means", REFINED, "loop, kept"))
+    ]
     if not sets:
         raise InputError("no set has all steps, run benchmarks.loop first")
     return sets
@@ -228,48 +276,10 @@ def _seeds(count: int) -> str:
     return "1 seed" if count == 1 else f"{count} seeds"
 
 
-def draw(result: LoopResult, width: int = 128) -> Image:
-    """Return a sheet: a row for each picture, then its masks of every round and the kept one."""
-    rows = []
-    for sample in result.samples:
-        assert sample.image is not None  # every sample of a loop has a picture
-        assert sample.coarse is not None
-        image = read_image(sample.image)
-        masks = [
-            path
-            for stage in result.stages
-            for path in (stage.coarse_file(sample), stage.refined_file(sample))
-        ]
-        masks.append(result.masks / f"{sample.name}{sample.coarse.suffix}")
-        drawn = [image]
-        for path in masks:
-            labels = read_labels(path, background=None).labels
-            drawn.append(draw_labels(image, labels, background=None, alpha=0.6))
-        size = (width, round(image.shape[0] * width / image.shape[1]))
-        small = [cv2.resize(panel, size, interpolation=cv2.INTER_AREA) for panel in drawn]
-        rows.append(np.hstack([np.pad(panel, ((2, 2), (2, 2), (0, 0))) for panel in small]))
-    return np.asarray(np.vstack(rows), np.uint8)
-
-
-def draw_picture(path: Path) -> None:
-    """Run the loop on the pictures of ``examples/`` and write its sheet."""
-    with tempfile.TemporaryDirectory() as folder:
-        options = LoopOptions(rounds=2, k=6, student=STUDENT)
-        result = run_loop(TOP / "examples" / "images", Path(folder) / "out", options)
-        sheet = draw(result)
-    PIL.Image.fromarray(sheet).save(path, quality=80, optimize=True)
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--picture", action="store_true", help="draw the picture, write no table")
-    if parser.parse_args().picture:
-        draw_picture(PICTURE)
-        return
-    found = read(RESULTS)
-    over = read(RESULTS, "loop over refined")
-    whole = split(found)[0]
-    for path, inner in ((PAGE, page(found, over)), (README, short_table(whole, complete(whole)))):
+    rows = read(RESULTS)
+    found = by_step(rows)
+    for path, inner in ((PAGE, page(rows)), (README, summary(found, complete(found)))):
         path.write_text(fill(path.read_text(encoding="utf-8"), inner, "loop"), encoding="utf-8")
 
 

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 
 from benchmarks import clusters, loop_table
-from benchmarks.loop import SIDE, Source, done, prepare, refine_with
-from benchmarks.loop_scores import score, score_over
+from benchmarks.loop import SIDE, STUDENT, Source, done, prepare
+from benchmarks.loop_picture import draw
+from benchmarks.loop_rivals import Run, refine_with
+from benchmarks.loop_scores import score
 from benchmarks.marked import fill
+from uosam.config import Config
 from uosam.errors import InputError
 from uosam.evaluation.rounds.keep import Stage
 from uosam.evaluation.rounds.loop import LoopResult
@@ -33,42 +36,64 @@ def test_pictures_are_taken_evenly_and_brought_to_their_size(tmp_path):
     assert np.unique(truth).tolist() == [3, 255]
 
 
-def test_the_matching_is_that_of_the_clusters(tmp_path):
+def test_given_masks_are_brought_to_the_size_of_the_pictures(tmp_path):
+    for kind, value in (("images", 9), ("gt", 1), ("network", 2)):
+        (tmp_path / "toy" / kind).mkdir(parents=True)
+        suffix = "jpg" if kind == "images" else "png"
+        cv2.imwrite(
+            str(tmp_path / "toy" / kind / f"a.{suffix}"), np.full((60, 120), value, np.uint8)
+        )
+    source = Source(folder="toy", amount=1, masks="network")
+    assert prepare(tmp_path, source, tmp_path / "work", side=60) == 1
+    given = cv2.imread(str(tmp_path / "work" / "given" / "a.png"), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(given, np.full((30, 60), 2))
+    prepare(tmp_path, source, tmp_path / "whole", side=512)  # pictures are not enlarged
+    assert cv2.imread(str(tmp_path / "whole" / "images" / "a.png")).shape == (60, 120, 3)
+
+
+def halves(work, given=False):
+    """Lay out truth of two halves, and first masks, refined ones and others beside them."""
     truth = np.zeros((40, 60), np.uint8)
     truth[:, 30:] = 1
-    steps = {}
-    for name, ids in (("k-means", (7, 4)), ("same", (7, 4)), ("swapped", (4, 7))):
-        (tmp_path / name).mkdir()
-        steps[name] = (tmp_path / name, 1.0)
+    rough = truth.copy()
+    rough[:20] = 0
+    run = Run(work=work, classes=2, rounds=1, config=Config(), student=STUDENT, given=given)
+    first = run.first
+    folders = {work / "gt": truth, first: np.choose(rough, (7, 4)), work / "same": None}
+    folders |= {run.refined: np.choose(rough, (7, 4)), work / "better": np.choose(truth, (7, 4))}
+    folders[work / "same"] = folders[first]
+    folders[work / "swapped"] = np.choose(truth, (4, 7))
+    folders[work / "right"] = truth
+    for folder, mask in folders.items():
+        folder.mkdir(parents=True, exist_ok=True)
         for i in range(12):
-            cv2.imwrite(str(tmp_path / name / f"{i}.png"), np.choose(truth, ids).astype(np.uint8))
-    (tmp_path / "gt").mkdir()
-    for i in range(12):
-        cv2.imwrite(str(tmp_path / "gt" / f"{i}.png"), truth)
-    first, same, swapped = score(steps, tmp_path)
-    assert first["mIoU"] == same["mIoU"] == swapped["own_mIoU"] == 1
+            cv2.imwrite(str(folder / f"{i}.png"), mask.astype(np.uint8))
+    return run
+
+
+def test_the_matching_is_that_of_the_clusters(tmp_path):
+    run = halves(tmp_path)
+    steps = {name: (tmp_path / name, 1.0) for name in ("same", "better", "swapped")}
+    steps["refined"] = (run.refined, 2.0)
+    first, same, better, swapped, refined = score({"k-means": (run.first, 0.0)}, steps, run)
+    rough = (20 * 30 / (20 * 30 + 600) + 1200 / 1800) / 2  # IoU, class by class
+    assert first["mIoU"] == same["mIoU"] == pytest.approx(rough)
+    assert better["mIoU"] == swapped["own_mIoU"] == 1
     assert swapped["mIoU"] == 0
     assert "gains" not in first
-    assert same["gains"]["mIoU"][0] == 0
-    assert swapped["gains"]["boundary_mIoU"][0] == -1
-
-
-def test_what_retraining_adds_is_told_beside_refining_alone(tmp_path):
-    truth = np.zeros((40, 60), np.uint8)
-    truth[:, 30:] = 1
-    half = truth.copy()
-    half[:20] = 0
-    folders = {"gt": truth, "loop/round-0/coarse": half, "loop/round-0/refined": half}
-    folders |= {"loop/round-1/refined": truth, "loop/masks": half}
-    for name, mask in folders.items():
-        (tmp_path / name).mkdir(parents=True)
-        for i in range(12):
-            cv2.imwrite(str(tmp_path / name / f"{i}.png"), mask)
-    better, same = score_over(tmp_path, 1)
-    assert (better["step"], same["step"]) == ("loop, round 1, refined", "loop, kept")
-    first = (20 * 30 / (20 * 30 + 600) + 1200 / 1800) / 2  # IoU of half, class by class
-    assert better["gains"]["mIoU"][0] == pytest.approx(1 - first)
     assert same["gains"]["mIoU"] == [0, 0, 0]
+    assert better["gains"]["mIoU"][0] == pytest.approx(1 - rough)
+    assert better["over_refined"]["mIoU"][0] == pytest.approx(1 - rough)
+    assert swapped["gains"]["boundary_mIoU"][0] < 0
+    assert "over_refined" not in refined
+    assert [row["step"] for row in score({}, steps, run)] == list(steps)
+
+
+def test_given_masks_keep_their_classes(tmp_path):
+    run = halves(tmp_path, given=True)
+    rows = score({}, {name: (tmp_path / name, 1.0) for name in ("right", "better")}, run)
+    assert [row["mIoU"] for row in rows] == [1, 0]
+    assert rows[1]["own_mIoU"] == 1
 
 
 def test_rivals_and_rows(tmp_path):
@@ -89,54 +114,66 @@ def test_rivals_and_rows(tmp_path):
     assert not done(rows, {"set": "a", "seed": 2})
 
 
-def stored(step, name="street", seed=0, gains=None, **changes):
+def stored(step, name="street", seed=0, gains=None, over=None, **changes):
     row = {"part": "loop", "set": name, "step": step, "seed": seed, "settings": [], "classes": 3}
+    row |= {"side": SIDE, "schedule": "short", "images": 12}
     row |= {"mIoU": 0.3, "boundary_mIoU": 0.2, "agreement": 0.8, "refused": "", "commit": "a" * 40}
     row |= {"time": "2026-11-26T20:00:00", "python": "3.11", "cores": 2, "cpu": "one"}
     if gains is not None:
         row["gains"] = {"mIoU": gains, "boundary_mIoU": gains}
+    if over is not None:
+        row["over_refined"] = {"mIoU": over, "boundary_mIoU": over}
     return {**row, **changes}
 
 
 def test_tables_are_means_over_seeds_and_sets(tmp_path):
     path = tmp_path / "rows.jsonl"
-    rows = [stored("k-means", gains=None), stored("k-means", seed=1, mIoU=0.4)]
+    small, large = [0.02, 0.01, 0.03], [0.04, 0.02, 0.06]
+    rows = [stored("k-means"), stored("k-means", seed=1, mIoU=0.4)]
     for step in loop_table.STEPS:
-        if step != "k-means":
-            rows += [stored(step, gains=[0.02, 0.01, 0.03]), stored(step, gains=[9, 9, 9])]
-            rows += [stored(step, seed=1, gains=[0.04, 0.02, 0.06], refused="ids gone")]
-    rows.append(stored("k-means", name="facade"))  # not whole, so beside the others
-    rows.append(stored("k-means", seed=2, mIoU=0.9))  # the same of a seed
-    write = [*rows, stored("SAMRefiner", gains=[-0.02, -0.04, -0.01])]  # the newest row counts
-    for step in loop_table.STEPS:
-        if step != "k-means":
-            write.append(stored(step, gains=[0.02, 0.01, 0.03]))
-    write.append(stored("SAMRefiner", gains=[-0.06, -0.08, -0.03]))
-    path.write_text("".join(json.dumps(row) + "\n" for row in write))
-    found = loop_table.read(path)
-    assert loop_table.complete(loop_table.split(found)[0]) == ["street"]
-    over = {("street", "loop, kept"): [stored("loop, kept", gains=[0.07, 0.01, 0.08])]}
-    text = loop_table.page(found, over)
-    assert "| kept by the loop | **+7.0 (+1.0 to +8.0)** | +7.0 |" in text
-    assert "street: 3 classes, 2 seeds" in text
-    assert "street: 3 classes, 1 seed | facade: 3 classes, 1 seed" in text
-    assert "| k-means | 90.0 | 30.0 | 60.0 |" in text
-    assert "| k-means | 35.0 | 35.0 |" in text
-    assert "| refined | **+3.0 (+1.5 to +4.5)** | +3.0 |" in text
-    assert "| SAMRefiner on the clusters | -1.0 (-3.0 to +1.5) | -1.0 |" in text
+        if step not in ("k-means", "SAMRefiner"):
+            over = None if step == loop_table.REFINED else [0.01, -0.01, 0.02]
+            rows += [stored(step, gains=[9, 9, 9]), stored(step, gains=small, over=over)]
+            rows.append(stored(step, seed=1, gains=large, over=over, refused="ids gone"))
+    rows.append(stored("SAMRefiner", gains=[-0.02, -0.04, -0.01]))  # of the first seed alone
+    rows.append(stored("k-means", name="facade"))  # not whole, so left out
+    other = {"name": "garments", "schedule": "default", "side": 512}
+    rows += [stored("k-means", **other), stored(loop_table.REFINED, gains=small, **other)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    read = loop_table.read(path)
+    found = loop_table.by_step(read)
+    assert loop_table.complete(found) == ["street"]
+    text = loop_table.page(read)
+    assert "| masks | street: 3 classes, 2 seeds |" in text
+    assert "| k-means | 35.0 |" in text
+    assert "| refined | **+3.0 (+1.5 to +4.5)** |" in text
+    assert "| SAMRefiner on the clusters (1 seed) | -2.0 (-4.0 to -1.0) |" in text
+    assert "| kept by the loop | +1.0 (-1.0 to +2.0) |" in text
     assert "| of round 1 | 80 %, refused 1 of 2 |" in text
-    short = loop_table.short_table(loop_table.split(found)[0], ["street"])
-    assert "| refined | +3.0 | +3.0 | 1 / 0 |" in short
-    assert "| SAMRefiner on the clusters | -1.0 | -1.0 | 0 / 0 |" in short
+    assert "garments: 12 pictures of 512 pixels, 3 classes, schedule: default |" in text
+    assert (
+        "| refined | **+2.0 (+1.0 to +3.0)** / **+2.0 (+1.0 to +3.0)** |" in text.split("Single")[1]
+    )
+    short = loop_table.summary(found, ["street"])
+    assert "| k-means itself | 35.0 | | 20.0 | | |" in short
+    gain, over = "**+3.0 (+1.5 to +4.5)**", "+1.0 (-1.0 to +2.0)"
+    assert f"| refined | {gain} |  | {gain} |  | 1 / 0 |" in short
+    assert f"| kept by the loop | {gain} | {over} | {gain} | {over} | 1 / 0 |" in short
+    worse = "-2.0 (-4.0 to -1.0)"
+    assert f"| SAMRefiner on the clusters (1 seed) | {worse} |  | {worse} |  | 0 / 1 |" in short
     marked = "a\n<!-- loop: begin -->\nold\n<!-- loop: end -->\nb"
     assert fill(marked, "new", "loop") == marked.replace("old", "new")
     with pytest.raises(InputError, match="must hold the lines"):
         fill("a", "new", "loop")
     with pytest.raises(InputError, match="must hold a set"):
         loop_table.read(tmp_path / "none.jsonl")
-    path.write_text(json.dumps(rows[0]) + "\n")
     with pytest.raises(InputError, match="no set has all steps"):
-        loop_table.complete(loop_table.read(path))
+        loop_table.complete(loop_table.by_step([rows[0]]))
+
+
+def test_the_interval_of_a_mean_over_sets_is_narrower_than_theirs():
+    value, low, high = loop_table.pooled([(2.0, 0.0, 4.0)] * 4)
+    assert (value, low, high) == (2, 1, 3)
 
 
 def test_a_sheet_has_a_row_for_each_picture(tmp_path):
@@ -154,7 +191,7 @@ def test_a_sheet_has_a_row_for_each_picture(tmp_path):
         failures={},
         refused="",
     )
-    assert loop_table.draw(result, width=40).shape == (24, 4 * 44, 3)
+    assert draw(result, width=40).shape == (24, 4 * 44, 3)
 
 
 def test_the_table_of_clusters_has_the_ways_that_every_set_has():

@@ -53,7 +53,7 @@ def command(
         ),
     ] = None,
 ) -> None:
-    """Label IMAGES, refine the masks, teach a student, and repeat; the best masks go to OUT/masks.
+    """Label IMAGES, refine the masks, teach a student, and repeat; the best labels go to OUT/masks.
 
     Nothing but pictures is needed. The prior is ImageNet's: its labels of whole pictures taught the
     features (pip install 'uosam[imagenet]'). OUT/loop.html shows masks and agreement by round,
@@ -116,7 +116,7 @@ def command(
         gone = f", ids gone: {', '.join(map(str, entry.lost))}" if entry.lost else ""
         typer.echo(
             f"round {entry.number}: {100 * entry.changed:.1f} % of pixels changed, "
-            f"{entry.kept} of {len(result.samples)} pictures keep its mask{said}{gone}"
+            f"{100 * entry.kept:.1f} % keep its id{said}{gone}"
         )
     if result.refused:
         typer.echo(f"the student of round {len(result.rounds)} was not used: {result.refused}")

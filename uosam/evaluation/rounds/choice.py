@@ -1,8 +1,8 @@
-"""Which of several label maps of one picture is kept: by agreement and confidence, never by truth.
+"""What is kept of several label maps of one picture: by agreement and confidence, never by truth.
 
-The idea is the store of best pseudo-labels of SEE (He et al., 2025). Agreement is with the maps of
-the other rounds, confidence that of refining: no student has a say, since the newest would prefer
-what it taught itself.
+The idea is the store of best pseudo-labels of SEE (He et al., 2025), here for each pixel. Maps
+agree where they say the same; confidence is that of refining: no student has a say, since the
+newest would prefer what it taught itself.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from uosam.structures import Floats, LabelMap
+from uosam.structures import IGNORE, Floats, LabelMap
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -21,16 +21,19 @@ class Choice:
     """What was kept of one picture.
 
     Attributes:
-        index: of the map that is kept.
-        agreements: of each map with all of them, itself included, in (0, 1].
+        labels: (H, W) ids that were kept; IGNORE where no map has one.
+        agreements: mean IoU of each map with what was kept, in [0, 1].
         confidences: mean confidence of each map's labels, in [0, 1].
-        shares: (H, W) share of the maps that say at a pixel what the kept one says, in (0, 1].
+        shares: share of the known pixels at which a map says what was kept, in [0, 1], for each.
+        support: (H, W) confidence in what was kept, a map that says something else counting 0: the
+            mean over the maps, in [0, 1].
     """
 
-    index: int
+    labels: LabelMap
     agreements: tuple[float, ...]
     confidences: tuple[float, ...]
-    shares: Floats
+    shares: tuple[float, ...]
+    support: Floats
 
 
 def overlap(first: LabelMap, second: LabelMap) -> float:
@@ -60,24 +63,29 @@ def mean_confidence(labels: LabelMap, sure: Floats) -> float:
 
 
 def choose(maps: Sequence[LabelMap], sure: Sequence[Floats]) -> Choice:
-    """Keep the map with the largest product of agreement and confidence; of equals the latest.
+    """Keep at each pixel the id whose maps are surest together; of equals what the newest says.
 
     Args:
         maps: (H, W) ids of each round, the first round's first.
         sure: (H, W) confidence of refining in [0, 1], for each of them.
+
+    >>> maps = [np.array([[1, 1, 2]]), np.array([[2, 1, -1]]), np.array([[2, 2, 3]])]
+    >>> choose(maps, [np.full((1, 3), value) for value in (0.9, 0.3, 0.5)]).labels.tolist()
+    [[1, 1, 2]]
     """
-    pairs: NDArray[np.float64] = np.ones((len(maps), len(maps)))
-    for i in range(len(maps)):
-        for j in range(i):
-            pairs[i, j] = pairs[j, i] = overlap(maps[i], maps[j])
-    agreements = pairs.mean(axis=1)
-    confidences = [mean_confidence(*pair) for pair in zip(maps, sure, strict=True)]
-    worth = np.multiply(agreements, confidences)
-    index = len(maps) - 1 - int(np.argmax(worth[::-1]))
-    shares = np.mean([labels == maps[index] for labels in maps], axis=0)
+    labels = np.full(maps[0].shape, IGNORE, np.int32)
+    most: NDArray[np.float64] = np.full(labels.shape, -1.0)
+    for own in reversed(maps):
+        said = np.zeros(labels.shape)
+        for other, values in zip(maps, sure, strict=True):
+            said += np.where(other == own, values, 0)
+        better = (own >= 0) & (said > most)
+        labels[better], most[better] = own[better], said[better]
+    known = labels >= 0
     return Choice(
-        index=index,
-        agreements=tuple(map(float, agreements)),
-        confidences=tuple(confidences),
-        shares=np.asarray(shares, np.float32),
+        labels=labels,
+        agreements=tuple(overlap(own, labels) for own in maps),
+        confidences=tuple(mean_confidence(*pair) for pair in zip(maps, sure, strict=True)),
+        shares=tuple(float((own == labels)[known].mean()) if known.any() else 1.0 for own in maps),
+        support=np.asarray(np.where(known, most, 0) / len(maps), np.float32),
     )

@@ -1,4 +1,4 @@
-"""Keep the best map of every picture: the task behind the last step of a round."""
+"""Keep the best labels of every picture: the task behind the last step of a round."""
 
 from __future__ import annotations
 
@@ -61,17 +61,17 @@ class Read:
 
 @dataclass(frozen=True, kw_only=True)
 class KeepTask(Task):
-    """Keep the best of the refined masks that a picture has so far.
+    """Keep the best of what the refined masks of a picture say so far.
 
     Attributes:
         folder: of the masks that are kept.
-        confidence: folder of their confidence: that of refining, times the share of the rounds
-            that agree.
+        confidence: folder of their confidence: the mean of that of refining over the rounds, 0 of
+            those that say something else.
         stages: of all rounds so far.
         labels: how the masks are read.
     """
 
-    titles: ClassVar[Mapping[str, str]] = {"kept": "kept", "newest": "of the newest round"}
+    titles: ClassVar[Mapping[str, str]] = {"kept": "kept"}
     statuses: ClassVar[tuple[str, ...]] = ("kept",)
     folder: Path
     confidence: Path
@@ -88,7 +88,7 @@ class KeepTask(Task):
         settings = {
             "rounds": len(self.stages),
             "background": self.labels.background,
-            "rule": "agreement and refining",
+            "rule": "surest together",
         }
         return {"uosam": uosam.__version__, "weights": "none", "settings": settings}
 
@@ -140,19 +140,18 @@ class KeepTask(Task):
         """Encode the kept mask as the first one was, and its confidence."""
         choice, seconds = result
         first = read.files[0]
-        labels = read.files[choice.index].labels
-        sure = to_grey(choice.shares * read.sure[choice.index])
         buffer = io.BytesIO()
-        PIL.Image.fromarray(sure).save(buffer, "PNG")
+        PIL.Image.fromarray(to_grey(choice.support)).save(buffer, "PNG")
         before = read.files[max(0, len(read.files) - 2)].labels
         newest = read.files[-1].labels
         return Encoded(
-            data=encode_labels(self.output(sample).suffix, labels, first.spec, scores=first.stored),
+            data=encode_labels(
+                self.output(sample).suffix, choice.labels, first.spec, scores=first.stored
+            ),
             extras={self.extras(sample)[0]: buffer.getvalue()},
             status="kept",
             details={
-                "newest": int(choice.index == len(read.files) - 1),
-                "round": choice.index,
+                "shares": [round(value, 4) for value in choice.shares],
                 "agreements": [round(value, 4) for value in choice.agreements],
                 "confidences": [round(value, 4) for value in choice.confidences],
                 "refiner": round(overlap(read.coarse.labels, newest), 4),
@@ -177,7 +176,7 @@ def keep_best(
     task: KeepTask,
     on_outcome: Callable[[Outcome], object] = lambda outcome: None,
 ) -> Run:
-    """Keep the best map of every picture that has one in every round.
+    """Keep the best labels of every picture that has a mask in every round.
 
     Raises:
         ConfigError: the folder holds other results.

@@ -109,7 +109,7 @@ def run_loop(
     """Label, refine, retrain and repeat, or go on with a loop that was stopped.
 
     Writes ``round-N/coarse``, ``refined``, ``confidence``, ``kept`` and, from round 1 on,
-    ``student``; ``masks`` with the best mask of every picture; ``loop.jsonl``.
+    ``student``; ``masks`` with the best labels of every picture; ``loop.jsonl``.
 
     Args:
         images: folder of pictures.

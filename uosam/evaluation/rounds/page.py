@@ -41,7 +41,7 @@ _COLUMNS: tuple[tuple[str, Callable[[Round], str]], ...] = (
         "student and masks, IoU",
         lambda r: "" if r.agreement is None else f"{100 * r.agreement:.1f} %",
     ),
-    ("pictures that keep this round's mask", lambda r: str(r.kept)),
+    ("pixels kept of this round", lambda r: f"{100 * r.kept:.1f} %"),
     ("ids gone", lambda r: ", ".join(map(str, r.lost))),
     ("ids moved", lambda r: ", ".join(map(str, r.moved))),
 )

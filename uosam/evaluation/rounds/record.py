@@ -35,7 +35,7 @@ class Round:
         number: 0 is before any retraining.
         refiner: mean IoU of coarse and refined masks of this round, over pictures.
         changed: share of the pixels whose refined label differs from the round before.
-        kept: pictures of which this round's mask was kept at its end.
+        kept: share of the pixels that say at its end what this round's refined masks say.
         agreement: of the student with masks it was not taught (of fewer than ten pictures, with
             those it was taught); None in round 0.
         lost: ids that the round before had and this one has nowhere.
@@ -45,7 +45,7 @@ class Round:
     number: int
     refiner: float
     changed: float
-    kept: int
+    kept: float
     agreement: float | None
     lost: tuple[int, ...]
     moved: tuple[int, ...]
@@ -80,7 +80,7 @@ def sum_up(
         number=number,
         refiner=float(np.mean([row["refiner"] for row in rows])),
         changed=float(np.mean([row["changed"] for row in rows])),
-        kept=sum(row["newest"] for row in rows),
+        kept=float(np.mean([row["shares"][-1] for row in rows])),
         agreement=None if taught is None else taught.agreement,
         lost=lost,
         moved=moved,
@@ -172,7 +172,7 @@ def write_record(
     lines: list[Mapping[str, Any]] = [header]
     lines += [{"round": entry.number, **asdict(entry)} for entry in rounds]
     pictures: dict[str, dict[str, Any]] = {}
-    chosen = ("round", "agreements", "confidences", "refiner", "changed", "output_sha256")
+    chosen = ("shares", "agreements", "confidences", "refiner", "changed", "output_sha256")
     for entry in rounds:
         for name, row in read_rows(out / f"round-{entry.number}" / "kept")[1].items():
             if name not in failures:

@@ -153,31 +153,34 @@ def summary(found: Rows, sets: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def table(found: Rows, score: str, over: str, sets: Sequence[str]) -> str:
-    """Return a Markdown table: a row for each step, a column for each set.
-
-    Args:
-        found: rows.
-        score: "mIoU" or "boundary_mIoU".
-        over: "gains" over k-means, or "over_refined" over refining once.
-        sets: columns.
-    """
-    heads = []
-    for name in sets:
-        rows = found[name, "k-means"]
-        heads.append(f"{name}: {rows[0]['classes']} classes, {_seeds(len(rows))}")
-    lines = [f"| masks | {' | '.join(heads)} |", "|---|" + "---|" * len(sets)]
+def table(found: Rows, score: str, sets: Sequence[str]) -> str:
+    """Return the table of a score: k-means, and gains over it, a row a step and a column a set."""
+    lines = [f"| masks | {' | '.join(_heads(found, sets))} |", "|---|" + "---|" * len(sets)]
     for step in steps_of(found, sets):
-        cells = []
-        for name in sets:
-            rows = found[name, step]
-            if over in rows[0]:
-                cells.append(written(spread(rows, score, over)))
-            elif step == "k-means" and over == "gains":
-                cells.append(f"{100 * np.mean([row[score] for row in rows]):.1f}")
-        if cells:
+        rows = [found[name, step] for name in sets]
+        if step == "k-means":
+            cells = [f"{100 * np.mean([row[score] for row in own]):.1f}" for own in rows]
+        else:
+            cells = [written(spread(own, score, "gains")) for own in rows]
+        lines.append(f"| {title(found, step, sets)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def beyond(found: Rows, sets: Sequence[str]) -> str:
+    """Return the table of what steps add to refining once: mIoU / boundary mIoU."""
+    lines = [f"| masks | {' | '.join(_heads(found, sets))} |", "|---|" + "---|" * len(sets)]
+    for step in steps_of(found, sets):
+        rows = [found[name, step] for name in sets]
+        if all("over_refined" in row for own in rows for row in own):
+            parts = [[spread(own, score, "over_refined") for score in HEADLINES] for own in rows]
+            cells = [" / ".join(map(written, both)) for both in parts]
             lines.append(f"| {title(found, step, sets)} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _heads(found: Rows, sets: Sequence[str]) -> list[str]:
+    firsts = [(name, found[name, "k-means"]) for name in sets]
+    return [f"{name}: {rows[0]['classes']} classes, {_seeds(len(rows))}" for name, rows in firsts]
 
 
 def student_table(found: Rows, sets: Sequence[str]) -> str:
@@ -235,13 +238,11 @@ def page(rows: Sequence[dict[str, Any]]) -> str:
         "what a step adds to the refiner's part:",
         summary(found, sets),
         "Set by set: mIoU, and gains over k-means,",
-        table(found, "mIoU", "gains", sets),
+        table(found, "mIoU", sets),
         "boundary mIoU,",
-        table(found, "boundary_mIoU", "gains", sets),
-        "mIoU over refining once,",
-        table(found, "mIoU", "over_refined", sets),
-        "and boundary mIoU over refining once:",
-        table(found, "boundary_mIoU", "over_refined", sets),
+        table(found, "boundary_mIoU", sets),
+        "and what a step adds to refining once, mIoU / boundary mIoU:",
+        beyond(found, sets),
         "Agreement of the students with masks held back, and how many the guard of "
         "`uosam loop` would have refused (here it was off):",
         student_table(found, sets),

@@ -148,7 +148,7 @@ def test_tables_are_means_over_seeds_and_sets(tmp_path):
     assert "| k-means | 35.0 |" in text
     assert "| refined | **+3.0 (+1.5 to +4.5)** |" in text
     assert "| SAMRefiner on the clusters (1 seed) | -2.0 (-4.0 to -1.0) |" in text
-    assert "| kept by the loop | +1.0 (-1.0 to +2.0) |" in text
+    assert "| kept by the loop | +1.0 (-1.0 to +2.0) / +1.0 (-1.0 to +2.0) |" in text
     assert "| of round 1 | 80 %, refused 1 of 2 |" in text
     assert "garments: 12 pictures of 512 pixels, 3 classes, schedule: default |" in text
     assert (

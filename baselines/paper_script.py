@@ -20,11 +20,11 @@ from uosam.backends.sam.backend import SamBackend
 from uosam.config import load_config
 from uosam.labels import box, check_label_map
 from uosam.pipeline import RefineOptions
-from uosam.stages.global_region import vote
 from uosam.stages.merge import merge
 from uosam.stages.prompts import make_prompts, object_masks
 from uosam.stages.redraw import Candidate, unite
 from uosam.stages.verdict import decide
+from uosam.stages.votes import vote
 from uosam.structures import IGNORE, Embedding, Image, LabelMap, Mask, Masks, Prompts
 
 from .proposal_vote import SMALLEST

@@ -8,8 +8,9 @@ both as its global stage.
 from __future__ import annotations
 
 from uosam.labels import check_label_map
-from uosam.stages.global_region import GlobalRegionOptions, propose, vote
+from uosam.stages.global_region import GlobalRegionOptions, propose
 from uosam.stages.proposals import grid_points
+from uosam.stages.votes import vote
 from uosam.structures import Backend, Image, LabelMap
 
 SMALLEST = 100

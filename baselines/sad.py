@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Literal
 
 from uosam.labels import check_label_map
-from uosam.stages.global_region import GlobalRegionOptions, check_guide, propose, vote
+from uosam.stages.global_region import GlobalRegionOptions, check_guide, propose
 from uosam.stages.proposals import grid_points
+from uosam.stages.votes import vote
 from uosam.structures import Backend, Guide, Image, LabelMap
 
 SMALLEST = 100

@@ -31,8 +31,9 @@ from uosam.io.images import read_image
 from uosam.labels import iou
 from uosam.metrics.objects import object_scores
 from uosam.pipeline import refine
-from uosam.stages.global_region import propose, search, vote
+from uosam.stages.global_region import propose, search
 from uosam.stages.proposals import best_of, grid_points
+from uosam.stages.votes import vote
 from uosam.structures import Backend, Floats, Guide, Image, LabelMap, Masks
 
 RESULTS = Path(__file__).parent / "results" / "depth_guide.jsonl"

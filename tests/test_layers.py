@@ -19,6 +19,7 @@ PACKAGE = REPO / "uosam"
 # a line know nothing of each other. A room is a folder, or a file of the ground floor.
 LAYERS = (
     {"errors"},
+    {"demand"},
     {"structures", "lookup", "coerce", "text"},
     {"labels"},
     {"stages", "metrics", "geometry", "regions"},
@@ -36,6 +37,7 @@ LAYERS = (
 )
 GROUND = {
     "errors",
+    "demand",
     "structures",
     "lookup",
     "coerce",

@@ -218,7 +218,7 @@ def to_grid(array: NDArray[np.generic], embedding: Embedding, *, scale: int = 1)
     Returns:
         (h * scale, w * scale); cells outside the picture are 0.
     """
-    _, h, w = embedding.features.shape
+    h, w = embedding.grid_hw
     rows, cols = (max(1, round(side * scale)) for side in embedding.extent)
     grid = np.zeros((h * scale, w * scale), np.float32)
     grid[:rows, :cols] = cv2.resize(

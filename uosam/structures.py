@@ -7,6 +7,7 @@ Sizes are always ``(H, W)`` and named ``hw``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from uosam.demand import HeldMask, OnDemand, PackedMask, given
 from uosam.errors import InputError
 
 if TYPE_CHECKING:
@@ -73,22 +75,28 @@ class Embedding:
     """What a backend knows about one picture; a value, never a hidden current image.
 
     Attributes:
-        features: (C, h, w) one vector per grid cell.
+        features: (C, h, w) one vector per grid cell; fetched from an accelerator when asked for.
         extent: rows and columns of the grid that the picture covers, at most (h, w); SAM pads its
             square at the bottom and right, so a landscape picture covers (42.7, 64.0) of (64, 64).
         image_hw: size of the embedded picture in pixels.
         state: whatever ``decode`` of the same backend needs; nobody else looks into it.
     """
 
-    features: Floats
+    features: OnDemand[Floats] = OnDemand()  # noqa: RUF009
     extent: tuple[float, float]
     image_hw: tuple[int, int]
     state: Any = None
 
     @property
+    def grid_hw(self) -> tuple[int, int]:
+        """Size (h, w) of the feature grid; features that lie on an accelerator stay there."""
+        _, h, w = given(self, "features").shape
+        return h, w
+
+    @property
     def logits_hw(self) -> tuple[int, int]:
         """Size of the logit grid that belongs to this embedding."""
-        _, h, w = self.features.shape
+        h, w = self.grid_hw
         return h * LOGIT_SCALE, w * LOGIT_SCALE
 
 
@@ -164,6 +172,9 @@ class Prompts:
 class Proposals:
     """M masks answering rows of Prompts.
 
+    ``masks`` and ``logits`` are arrays, or something that makes them when they are asked for
+    (``uosam.demand``), as a whole or, by the methods below, what is needed of them.
+
     Attributes:
         masks: (M, H, W) at the size of the picture.
         scores: (M,) the backend's own estimate of the mask's IoU, in [0, 1].
@@ -174,10 +185,10 @@ class Proposals:
             names none; all 0 if left out.
     """
 
-    masks: Masks
+    masks: OnDemand[Masks] = OnDemand()  # noqa: RUF009
     scores: Floats
     stability: Floats
-    logits: Floats
+    logits: OnDemand[Floats] = OnDemand()  # noqa: RUF009
     row: NDArray[np.int64]
     level: NDArray[np.int8] = field(default_factory=lambda: np.zeros(0, np.int8))
 
@@ -196,6 +207,41 @@ class Proposals:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def mask(self, index: int) -> Mask:
+        """Make one (H, W) mask."""
+        mask: Mask = given(self, "masks")[index]
+        return mask
+
+    def grid(self, index: int) -> Floats:
+        """Fetch the (4h, 4w) logits of one mask."""
+        logits: Floats = given(self, "logits")[index]
+        return logits
+
+    def cut(self, limit: float = 0.0) -> NDArray[np.uint8]:
+        """Return (M, 4h * 4w / 8) bits, packed as by ``numpy.packbits``: where logits exceed it."""
+        logits = given(self, "logits")
+        if isinstance(logits, np.ndarray):
+            cells = math.prod(logits.shape[1:])
+            return np.packbits((logits > limit).reshape(len(logits), cells), axis=1)
+        bits: NDArray[np.uint8] = logits.cut(limit)
+        return bits
+
+    def have(self, pixels: int) -> NDArray[np.bool_]:
+        """Tell for each of the M masks whether it has at least so many pixels."""
+        masks = given(self, "masks")
+        if isinstance(masks, np.ndarray):
+            return np.array([np.count_nonzero(mask) >= pixels for mask in masks], bool)
+        found: NDArray[np.bool_] = masks.have(pixels)
+        return found
+
+    def hold(self, index: int) -> HeldMask:
+        """Keep one mask for later in little memory, where it lies."""
+        masks = given(self, "masks")
+        if isinstance(masks, np.ndarray):
+            return PackedMask.of(masks[index])
+        held: HeldMask = masks.hold(index)
+        return held
 
 
 class Backend(Protocol):

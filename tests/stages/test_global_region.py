@@ -16,7 +16,7 @@ from tests.fakes import FakeBackend
 from uosam.config import load_config
 from uosam.errors import ConfigError, InputError
 from uosam.labels import iou
-from uosam.stages.global_region import GlobalRegionOptions, propose, refine_global, search, vote
+from uosam.stages.global_region import GlobalRegionOptions, propose, refine_global, search
 from uosam.stages.proposals import (
     SAM_LIMITS,
     SURE,
@@ -26,6 +26,7 @@ from uosam.stages.proposals import (
     near_boundaries,
     suppress,
 )
+from uosam.stages.votes import vote
 
 PLAIN = GlobalRegionOptions(grid=4, min_purity=0.0, protect=False)
 

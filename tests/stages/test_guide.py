@@ -15,8 +15,9 @@ from tests.geometry.test_cloud import unpack
 from uosam.config import load_config
 from uosam.errors import ConfigError, InputError
 from uosam.pipeline import RefineOptions, refine
-from uosam.stages.global_region import GlobalRegionOptions, refine_global, vote
+from uosam.stages.global_region import GlobalRegionOptions, refine_global
 from uosam.stages.proposals import best_of
+from uosam.stages.votes import vote
 from uosam.structures import IGNORE, Guide
 
 GRID = GlobalRegionOptions(grid=8, min_purity=0.0, protect=False)

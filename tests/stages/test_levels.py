@@ -13,7 +13,6 @@ from uosam.errors import ConfigError, InputError
 from uosam.pipeline import refine
 from uosam.stages.global_region import (
     GlobalRegionOptions,
-    is_pure,
     propose,
     refine_global,
 )
@@ -22,6 +21,7 @@ from uosam.stages.local_region import LocalRegionOptions
 from uosam.stages.prompts import PromptOptions, make_prompts
 from uosam.stages.proposals import grid_points, point_prompts
 from uosam.stages.redraw import choose
+from uosam.stages.votes import is_pure
 from uosam.structures import IGNORE, Embedding, Prompts, Proposals
 
 

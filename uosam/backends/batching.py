@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from uosam.backends.checks import spread_levels
-from uosam.backends.device import out_of_memory
+from uosam.backends.device import on_host, out_of_memory
+from uosam.backends.grids import Enlargement, GridMasks, logits_of
+from uosam.demand import given
 from uosam.errors import BackendError, InputError
 from uosam.structures import Embedding, Floats, Prompts, Proposals
 
@@ -23,8 +25,6 @@ STABILITY_OFFSET = 1.0
 
 FEW = 32
 """Prompts without masks about one picture that do not keep an accelerator busy by themselves."""
-
-_ENLARGED_AT_A_TIME = 16  # masks brought to a 1024 x 1024 square: 64 MiB of float32
 
 
 def real_points(
@@ -174,7 +174,7 @@ def stability(logits: torch.Tensor, height: float, width: float) -> torch.Tensor
 
 def _count(cut: torch.Tensor) -> torch.Tensor:
     """Count what is true in each (h, w) of (..., h, w)."""
-    if cut.device.type != "cpu":
+    if not on_host(cut):
         return cut.sum((-1, -2))
     # NumPy counts truth values in a tenth of the time.
     masks = cut.reshape(math.prod(cut.shape[:-2]), *cut.shape[-2:]).numpy()
@@ -200,27 +200,23 @@ def by_area(
     return logits, scores, spread_levels(levels, scores.shape[1])
 
 
-def keep_and_enlarge(
+def keep(
     logits: torch.Tensor,
     scores: torch.Tensor,
     rows: NDArray[np.int64],
-    enlarge: Callable[[torch.Tensor], torch.Tensor],
+    how: Enlargement,
     *,
-    covered: tuple[float, float],
-    image_hw: tuple[int, int],
     min_score: float,
     min_stability: float,
     level: NDArray[np.int8] | None = None,
 ) -> Proposals:
-    """Drop hopeless masks at low resolution; enlarge the rest, a few at a time.
+    """Drop hopeless masks; the others are enlarged when somebody asks for them.
 
     Args:
         logits: (b, m, 4h, 4w) m masks for each of b rows.
         scores: (b, m) estimates of IoU; clipped to [0, 1].
         rows: (b,) which row of the prompts each stands for.
-        enlarge: (k, 1, 4h, 4w) logits to (k, 1, H, W).
-        covered: fractions of the grid's rows and columns that the picture covers.
-        image_hw: size of the picture.
+        how: masks are enlarged.
         min_score: least score.
         min_stability: least stability, on the logit grid.
         level: (b, m) level of every mask, 0 for one that is not wanted; None where there are none.
@@ -230,19 +226,15 @@ def keep_and_enlarge(
     if level is not None:
         good &= torch.from_numpy(level > 0).to(good.device)
     logits = logits[good].float()
-    steadiness = stability(logits, *covered)
+    steadiness = stability(logits, *how.covered)
     kept = steadiness >= min_stability
     logits = logits[kept]
-    masks = torch.empty((len(logits), *image_hw), dtype=torch.bool, device=logits.device)
-    for start in range(0, len(logits), _ENLARGED_AT_A_TIME):
-        part = slice(start, start + _ENLARGED_AT_A_TIME)
-        masks[part] = enlarge(logits[part, None])[:, 0] > 0
     row, column = good.nonzero()[kept].cpu().numpy().T
     return Proposals(
-        masks=masks.cpu().numpy(),
+        masks=GridMasks(logits=logits, how=how),
         scores=scores[good][kept].cpu().numpy(),
         stability=steadiness[kept].cpu().numpy(),
-        logits=logits.cpu().numpy(),
+        logits=logits_of(logits),
         row=rows[row],
         level=np.zeros(len(row), np.int8) if level is None else level[row, column],
     )
@@ -265,7 +257,7 @@ def enlarge_padded(
         (k, 1, H, W) logits.
     """
     rows, cols = covered_hw
-    if logits.device.type != "cpu":
+    if not on_host(logits):
         square = F.interpolate(logits, (side, side), mode="bilinear", align_corners=False)
         return F.interpolate(square[..., :rows, :cols], image_hw, mode="bilinear")
     # OpenCV interpolates the same way, in a tenth of the time.
@@ -289,11 +281,12 @@ def _join(parts: list[Proposals], embedding: Embedding) -> Proposals:
         return parts[0]
     row = np.concatenate([part.row for part in parts])
     order = np.argsort(row, kind="stable")
+    masks = GridMasks.joined([given(part, "masks") for part in parts], order)
     return Proposals(
-        masks=np.concatenate([part.masks for part in parts])[order],
+        masks=masks,
         scores=np.concatenate([part.scores for part in parts])[order],
         stability=np.concatenate([part.stability for part in parts])[order],
-        logits=np.concatenate([part.logits for part in parts])[order],
+        logits=logits_of(masks.logits),
         row=row[order],
         level=np.concatenate([part.level for part in parts])[order],
     )

@@ -28,6 +28,11 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def on_host(tensor: torch.Tensor) -> bool:
+    """Tell whether a tensor lies where NumPy and OpenCV can work at it."""
+    return tensor.device.type == "cpu"
+
+
 def set_tf32(device: torch.device, allowed: bool) -> None:
     """Say whether CUDA may use TF32: torch by itself does in convolutions, and not in matrices.
 

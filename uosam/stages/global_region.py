@@ -1,7 +1,6 @@
 """Stage 3, the global region optimizer: proposals for the whole picture vote over the labels.
 
-Semantic voting as in UO-SAM (arXiv 2405.11742, "IWS" and "CVM") and SSA: each proposal takes the
-label most frequent inside it, large proposals first, always counted on the map as it came in.
+How they are found is told in ``uosam.stages.proposals``, how they vote in ``uosam.stages.votes``.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ from uosam.stages.proposals import (
     limits_of,
     near_boundaries,
 )
+from uosam.stages.votes import is_pure, vote
 from uosam.structures import IGNORE, Backend, Embedding, Floats, Guide, LabelMap, Mask, Masks
 
 PICTURES = ("auto", "photo", "guide", "both")
@@ -148,59 +148,8 @@ def propose(
     """
     found = search(embedding, backend, options)
     found.ask(points)
-    return found.best(options.max_overlap)
-
-
-def vote(
-    labels: LabelMap, masks: Masks, options: GlobalRegionOptions, background: int | None
-) -> LabelMap:
-    """Give every proposal the label most frequent inside it, large proposals first.
-
-    Votes are counted on ``labels`` as it came in, so their order does not matter; where proposals
-    overlap the smaller one decides, of equal ones the later. A tie goes to the lower id. IGNORE
-    pixels neither vote nor change, and pixels of no proposal keep their label, or become IGNORE if
-    ``uncovered`` says so. With
-    ``background_votes`` off the background is not counted, but a proposal without any object in it
-    stays as it is. Labels that would shrink to less than half keep their pixels if ``protect``.
-
-    Args:
-        labels: (H, W).
-        masks: (M, H, W) proposals.
-        options: thresholds.
-        background: id of the background, or None.
-
-    Returns:
-        (H, W) labels.
-    """
-    voted = labels.copy()
-    known = labels != IGNORE
-    sizes = np.array([-np.count_nonzero(mask) for mask in masks])
-    for index in np.argsort(sizes, kind="stable"):
-        inside = masks[index] & known
-        counts = np.bincount(labels[inside])
-        total = counts.sum()
-        if not options.background_votes and background is not None and background < len(counts):
-            counts[background] = 0
-        if counts.sum() == 0:
-            continue
-        winner = int(counts.argmax())
-        if counts[winner] >= options.min_purity * total:
-            voted[inside] = winner
-    if options.protect:
-        before = np.bincount(labels[known])
-        after = np.bincount(voted[known], minlength=len(before))
-        for label in np.flatnonzero(before).tolist():
-            if label != background and 2 * after[label] < before[label]:
-                voted[labels == label] = label
-    if options.uncovered == "ignore":
-        voted[~masks.any(axis=0)] = IGNORE
-    return voted
-
-
-def is_pure(mask: Mask, labels: LabelMap, options: GlobalRegionOptions) -> bool:
-    """Tell whether one label has at least ``min_purity`` of the known pixels of an (H, W) mask."""
-    counts = np.bincount(labels[mask & (labels != IGNORE)])
-    return bool(counts.sum() and counts.max() >= options.min_purity * counts.sum())
+    masks, scores = found.best(options.max_overlap)
+    return masks if isinstance(masks, np.ndarray) else masks.whole(), scores
 
 
 def _search_and_vote(

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from uosam.demand import HeldMask, MaskStack
 from uosam.stages.levels import ask_levels
 from uosam.structures import (
     IGNORE,
@@ -83,16 +84,29 @@ def suppress(masks: Masks, scores: Floats, max_overlap: float) -> NDArray[np.int
         Indices of the kept masks, best first.
     """
     flat = masks.reshape(len(masks), math.prod(masks.shape[1:]))
-    sizes = np.count_nonzero(flat, axis=1)
+    return suppress_bits(np.packbits(flat, axis=1), scores, max_overlap)
+
+
+def suppress_bits(bits: NDArray[np.uint8], scores: Floats, max_overlap: float) -> NDArray[np.int64]:
+    """Drop masks as ``suppress`` does, (M, n) packed eight cells to a byte."""
     kept = np.zeros(0, np.int64)
+    if not len(bits):
+        return kept
+    sizes = _differing(np.zeros_like(bits[:1]), bits)
     for index in np.argsort(-scores, kind="stable"):
         # Masks whose areas differ more than this cannot overlap as much.
         smaller = np.minimum(sizes[kept], sizes[index])
         like = kept[smaller > max_overlap * np.maximum(sizes[kept], sizes[index])]
-        shared = np.count_nonzero(flat[like] & flat[index], axis=1)
-        if (shared <= max_overlap * (sizes[like] + sizes[index] - shared)).all():
+        both = sizes[like] + sizes[index]
+        shared = (both - _differing(bits[index : index + 1], bits[like])) // 2
+        if (shared <= max_overlap * (both - shared)).all():
             kept = np.append(kept, index)
     return kept
+
+
+def _differing(one: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Count the bits in which (1, n) differs from each of (M, n)."""
+    return np.array([cv2.norm(one[0], other, cv2.NORM_HAMMING) for other in others], np.int64)
 
 
 def near_boundaries(labels: LabelMap, side: int) -> NDArray[np.bool_]:
@@ -136,7 +150,6 @@ class Search:
             is kept. None keeps all.
         holes: (H, W) where a proposal must not lie by more than half, or None.
         asked: number of points asked.
-        sure: (4h, 4w) where a proposal that was kept has a logit above ``SURE``.
     """
 
     embedding: Embedding
@@ -148,14 +161,18 @@ class Search:
     accept: Callable[[Mask], bool] | None = None
     holes: Mask | None = None
     asked: int = 0
-    sure: NDArray[np.bool_] = field(init=False)
-    _found: dict[bytes, tuple[float, NDArray[np.bool_], NDArray[np.uint8]]] = field(
-        default_factory=dict
-    )
+    _sure: NDArray[np.uint8] = field(init=False)
+    _found: dict[bytes, tuple[float, HeldMask]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Begin with nothing explained."""
-        self.sure = np.zeros(self.embedding.logits_hw, bool)
+        self._sure = np.packbits(np.zeros(self.embedding.logits_hw, bool))
+
+    @property
+    def sure(self) -> NDArray[np.bool_]:
+        """(4h, 4w) where a proposal that was kept has a logit above ``SURE``."""
+        hw = self.embedding.logits_hw
+        return np.unpackbits(self._sure, count=math.prod(hw)).reshape(hw).astype(bool)
 
     def ask(self, points: Floats, *, skip_explained: bool = False) -> None:
         """Decode what lies under points and remember what passes the thresholds.
@@ -186,34 +203,36 @@ class Search:
         return inside((points + 0.5) / size * cells - 0.5, self.sure)
 
     def _keep(self, answers: Proposals) -> None:
+        """Compare masks by the bits of their logit grids; few are made at the picture's size."""
         settled: set[int] = set()
-        for mask, logits, score, row in zip(
-            answers.masks,
-            answers.logits,
-            answers.scores.tolist(),
-            answers.row.tolist(),
-            strict=True,
+        shapes, sure = answers.cut(), answers.cut(SURE)
+        large = answers.have(math.ceil(self.min_area * math.prod(self.embedding.image_hw)))
+        for index, (score, row) in enumerate(
+            zip(answers.scores.tolist(), answers.row.tolist(), strict=True)
         ):
             if self.accept is not None:
-                if row in settled or not self.accept(mask):
+                if row in settled or not self.accept(answers.mask(index)):
                     continue
                 settled.add(row)
-            shape = logits > 0
-            key = shape.tobytes()
+            key = shapes[index].tobytes()
             again = key in self._found and self._found[key][0] >= score
-            size = np.count_nonzero(mask)
-            if self.holes is not None and 2 * np.count_nonzero(mask & self.holes) > size:
+            if again or not large[index] or self._is_hole(answers, index):
                 continue
-            if not again and size >= self.min_area * mask.size:
-                self._found[key] = score, shape, np.packbits(mask)
-                self.sure |= logits > SURE
+            self._found[key] = score, answers.hold(index)
+            self._sure |= sure[index]
 
-    def best(self, max_overlap: float) -> tuple[Masks, Floats]:
+    def _is_hole(self, answers: Proposals, index: int) -> bool:
+        if self.holes is None:
+            return False
+        mask = answers.mask(index)
+        return bool(2 * np.count_nonzero(mask & self.holes) > np.count_nonzero(mask))
+
+    def best(self, max_overlap: float) -> tuple[Masks | MaskStack, Floats]:
         """Return (M, H, W) proposals and (M,) scores after suppression, best first."""
         return best_of([self], max_overlap)
 
 
-def best_of(searches: Sequence[Search], max_overlap: float) -> tuple[Masks, Floats]:
+def best_of(searches: Sequence[Search], max_overlap: float) -> tuple[Masks | MaskStack, Floats]:
     """Return the proposals of searches in views of one picture, duplicates suppressed as one list.
 
     Args:
@@ -221,13 +240,14 @@ def best_of(searches: Sequence[Search], max_overlap: float) -> tuple[Masks, Floa
         max_overlap: IoU above which the worse mask goes.
 
     Returns:
-        (M, H, W) proposals and (M,) scores, best first; of equals the earlier search's.
+        (M, H, W) proposals, where the segmenter has computed them, and (M,) scores, best first; of
+        equals the earlier search's.
     """
-    embedding = searches[0].embedding
-    height, width = embedding.image_hw
-    found = [item for search in searches for item in search._found.values()]
-    scores = np.array([score for score, _, _ in found], np.float32)
-    small = np.reshape([logits for _, logits, _ in found], (-1, *embedding.logits_hw))
-    kept = suppress(small.astype(bool), scores, max_overlap)
-    full = [np.unpackbits(found[index][2], count=height * width) for index in kept]
-    return np.reshape(full, (-1, height, width)).astype(bool), scores[kept]
+    found = [(key, *item) for search in searches for key, item in search._found.items()]
+    if not found:
+        return np.zeros((0, *searches[0].embedding.image_hw), bool), np.zeros(0, np.float32)
+    scores = np.array([score for _, score, _ in found], np.float32)
+    bits = np.stack([np.frombuffer(key, np.uint8) for key, _, _ in found])
+    kept = suppress_bits(bits, scores, max_overlap)
+    held = [found[index][2] for index in kept]
+    return held[0].together(held), scores[kept]

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -89,38 +90,44 @@ def choose(
         Candidates by row; rows without an answer, or with empty ones only, are absent.
     """
     answers: dict[int, list[int]] = defaultdict(list)
-    for index, row in enumerate(proposals.row.tolist()):
-        if proposals.masks[index].any():
-            answers[row].append(index)
+    cells = proposals.cut()
+    for index in np.flatnonzero(proposals.have(1)).tolist():
+        answers[int(proposals.row[index])].append(index)
     chosen = {}
     for row, indices in sorted(answers.items()):
         levels, agreed = proposals.level[indices].tolist(), 1.0
         if any(levels):
-            agreed = consent(levels, [proposals.logits[index] > 0 for index in indices])
-            masks = [proposals.masks[index] for index in indices]
+            agreed = consent(levels, [np.unpackbits(cells[index]) > 0 for index in indices])
+            masks = [proposals.mask(index) for index in indices]
             if not may_be_part(levels, masks, asked[row]):
                 indices = [i for i, level in zip(indices, levels, strict=True) if level <= OBJECTS]
-        agreement = np.array([iou(proposals.masks[index], asked[row]) for index in indices])
-        value = {
-            "score": proposals.scores[indices],
-            "agreement": agreement,
-            "product": proposals.scores[indices] * agreement,
-        }[rule].astype(np.float64)
+        value = proposals.scores[indices].astype(np.float64)
+        if rule != "score":
+            agreement = [iou(proposals.mask(index), asked[row]) for index in indices]
+            factor = proposals.scores[indices] if rule == "product" else 1
+            value = (factor * np.array(agreement)).astype(np.float64)
         same, repeated = 0, False
         if prompted is not None:
-            likeness = [iou(proposals.logits[i] > 0, prompted[row] > 0) for i in indices]
+            repeats = np.packbits(prompted[row] > 0)
+            likeness = [_iou_of_bits(cells[index], repeats) for index in indices]
             same = int(np.argmax(likeness))
             repeated = likeness[same] >= _REPEATS
         best = int(value.argmax())
         unchanged = repeated and best == same
         chosen[row] = Candidate(
-            mask=asked[row] if unchanged else proposals.masks[indices[best]],
-            logits=proposals.logits[indices[best]],
+            mask=asked[row] if unchanged else proposals.mask(indices[best]),
+            logits=proposals.grid(indices[best]),
             score=float(proposals.scores[indices[best]]),
             changed=not unchanged,
             consent=agreed,
         )
     return chosen
+
+
+def _iou_of_bits(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
+    """IoU of packed masks, nan where both are empty."""
+    union = cv2.norm(one | other, cv2.NORM_HAMMING)
+    return float(cv2.norm(one & other, cv2.NORM_HAMMING) / union) if union else float("nan")
 
 
 def take(prompts: Prompts, rows: Sequence[int]) -> Prompts:

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from torchvision.transforms.v2.functional import resize
 
 from uosam.backends import BackendOptions
-from uosam.backends.batching import decode_in_batches, keep_and_enlarge, real_points
+from uosam.backends.batching import decode_in_batches, keep, real_points
 from uosam.backends.checks import (
     check_image,
     check_levels,
@@ -33,6 +33,7 @@ from uosam.backends.checks import (
     check_whole,
 )
 from uosam.backends.device import choose_device, out_of_memory, set_tf32, too_large
+from uosam.backends.grids import Enlargement, fetched
 from uosam.backends.hf.files import Family, find_folder, load_network
 from uosam.structures import Embedding, Image, Prompts, Proposals
 
@@ -121,10 +122,10 @@ class HfBackend:
                 raise
             raise too_large(self.device, 1) from error
         state = self.family.arrange(found)
-        features = state.features[0].float().cpu().numpy()
+        features = state.features[0]
         _, h, w = features.shape
         return Embedding(
-            features=features,
+            features=fetched(features),
             extent=(rows * h / self._side, cols * w / self._side),
             image_hw=hw,
             state=state,
@@ -194,13 +195,16 @@ class HfBackend:
             )
         input_hw = self._input_hw(hw)
         # One prompt for each item of the batch, hence the second axis of 1.
-        return keep_and_enlarge(
+        how = Enlargement(
+            enlarge=lambda some: self._enlarge(some, hw),
+            covered=(input_hw[0] / self._side, input_hw[1] / self._side),
+            image_hw=hw,
+        )
+        return keep(
             logits[:, 0],
             scores[:, 0],
             rows,
-            lambda some: self._enlarge(some, hw),
-            covered=(input_hw[0] / self._side, input_hw[1] / self._side),
-            image_hw=hw,
+            how,
             min_score=min_score,
             min_stability=min_stability,
         )

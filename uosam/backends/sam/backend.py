@@ -25,9 +25,10 @@ from uosam.backends.batching import (
     decode_across,
     decode_in_batches,
     enlarge_padded,
-    keep_and_enlarge,
+    keep,
 )
 from uosam.backends.device import choose_device, out_of_memory, set_tf32, too_large
+from uosam.backends.grids import Enlargement, fetched
 from uosam.backends.models import MODELS
 from uosam.backends.sam.absorbed import AbsorbedDecoder
 from uosam.backends.sam.absorbed_cells import Picture
@@ -142,7 +143,7 @@ class SamBackend:
         rows, cols = self._input.hw(image_hw)
         stride = self._input.side // encoded.shape[-1]
         return Embedding(
-            features=encoded[0, : self.sam.mask_decoder.transformer_dim].cpu().numpy(),
+            features=fetched(encoded[0, : self.sam.mask_decoder.transformer_dim]),
             extent=(rows / stride, cols / stride),
             image_hw=image_hw,
             state=self._decoder.prepare(encoded),
@@ -244,17 +245,15 @@ class SamBackend:
         )
         limits = (min_score, min_stability)
         if len(parts) == 1:
-            return [self._enlarge(parts[0], logits, scores, left, *limits)]
+            return [self._answer(parts[0], logits, scores, left, *limits)]
         answers, end = [], 0
         for part in parts:
             start, end = end, end + len(part.rows)
             own = (left >= start) & (left < end)
-            answers.append(
-                self._enlarge(part, logits[own], scores[own], left[own] - start, *limits)
-            )
+            answers.append(self._answer(part, logits[own], scores[own], left[own] - start, *limits))
         return answers
 
-    def _enlarge(
+    def _answer(
         self,
         part: Part,
         logits: torch.Tensor,
@@ -268,13 +267,16 @@ class SamBackend:
         rows, level = part.rows[left.cpu().numpy()], None
         if part.prompts.levels is not None:
             logits, scores, level = by_area(logits, scores, part.prompts.levels[rows])
-        return keep_and_enlarge(
+        how = Enlargement(
+            enlarge=lambda some: enlarge_padded(some, self._input.side, input_hw, image_hw),
+            covered=(input_hw[0] / self._input.side, input_hw[1] / self._input.side),
+            image_hw=image_hw,
+        )
+        return keep(
             logits,
             scores,
             rows,
-            lambda some: enlarge_padded(some, self._input.side, input_hw, image_hw),
-            covered=(input_hw[0] / self._input.side, input_hw[1] / self._input.side),
-            image_hw=image_hw,
+            how,
             min_score=min_score,
             min_stability=min_stability,
             level=level,

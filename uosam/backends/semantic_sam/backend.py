@@ -16,9 +16,10 @@ import torch
 from numpy.typing import NDArray
 
 from uosam.backends import BackendOptions
-from uosam.backends.batching import decode_in_batches, keep_and_enlarge
+from uosam.backends.batching import decode_in_batches, keep
 from uosam.backends.checks import check_image, check_levels, check_mask_prompts, check_state
 from uosam.backends.device import choose_device, out_of_memory, set_tf32, too_large
+from uosam.backends.grids import Enlargement, fetched
 from uosam.backends.semantic_sam.choice import Candidates, box_likeness, choose, mask_likeness
 from uosam.backends.semantic_sam.clicks import LEVEL_TOKEN, TOKENS, Values
 from uosam.backends.semantic_sam.input import click_boxes, enlarge, input_hw, padded_hw, prepare
@@ -121,7 +122,7 @@ class SemanticSamBackend:
         features = pyramid[-1 - _FEATURES]
         stride = padded_hw(hw)[0] / features.shape[2]
         return Embedding(
-            features=features[0].cpu().numpy(),
+            features=fetched(features[0]),
             extent=(hw[0] / stride, hw[1] / stride),
             image_hw=(image.shape[0], image.shape[1]),
             state=State(encoded=Encoded(fine, tuple(pyramid)), hw=hw),
@@ -229,13 +230,16 @@ class SemanticSamBackend:
             owners += [row] * len(picked)
         at = torch.tensor(chosen, dtype=torch.long, device=self.device)
         hw = embedding.state.hw
-        return keep_and_enlarge(
+        how = Enlargement(
+            enlarge=lambda some: enlarge(some, hw, embedding.image_hw),
+            covered=(hw[0] / padded_hw(hw)[0], hw[1] / padded_hw(hw)[1]),
+            image_hw=embedding.image_hw,
+        )
+        return keep(
             logits.flatten(0, 1)[at][:, None],
             torch.as_tensor(ious, device=self.device).flatten()[at][:, None],
             np.array(owners, np.int64),
-            lambda some: enlarge(some, hw, embedding.image_hw),
-            covered=(hw[0] / padded_hw(hw)[0], hw[1] / padded_hw(hw)[1]),
-            image_hw=embedding.image_hw,
+            how,
             min_score=min_score,
             min_stability=min_stability,
             level=np.array(levels, np.int8).reshape(-1, 1),

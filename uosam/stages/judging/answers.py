@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
+import cv2
 import numpy as np
 
+from uosam.demand import Later, OnDemand
 from uosam.labels import from_logits, signed_distance, to_grid
 from uosam.structures import LOGIT_SCALE, Embedding, Floats, Mask, Prompts, Proposals
 
@@ -15,12 +18,21 @@ _NEAR = 0.08  # of the object's size: how far from its outline the close answer 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Answer:
-    """One mask of a row."""
+    """One mask of a row; mask and logits are made when they are asked for.
 
-    mask: Mask
-    logits: Floats
+    Attributes:
+        mask: (H, W).
+        logits: (4h, 4w).
+        score: estimate of IoU, in [0, 1].
+        stability: in [0, 1].
+        cells: of the logit grid that the segmenter filled.
+    """
+
+    mask: OnDemand[Mask] = OnDemand()  # noqa: RUF009
+    logits: OnDemand[Floats] = OnDemand()  # noqa: RUF009
     score: float
     stability: float
+    cells: int
 
 
 def best_answer(row: Sequence[Answer]) -> Answer | None:
@@ -30,20 +42,22 @@ def best_answer(row: Sequence[Answer]) -> Answer | None:
 
 def largest_answer(row: Sequence[Answer]) -> Answer | None:
     """Return the mask of most cells; None of none."""
-    return max(row, key=lambda answer: np.count_nonzero(answer.logits > 0), default=None)
+    return max(row, key=lambda answer: answer.cells, default=None)
 
 
 def answers_by_row(answers: Proposals, rows: int) -> list[list[Answer]]:
     """Sort masks by the row they answer; empty ones are left out."""
     sorted_: list[list[Answer]] = [[] for _ in range(rows)]
-    for index, row in enumerate(answers.row.tolist()):
-        if (answers.logits[index] > 0).any() and answers.masks[index].any():
-            sorted_[row].append(
+    cells = [int(cv2.norm(bits, cv2.NORM_HAMMING)) for bits in answers.cut()]
+    for index in np.flatnonzero(answers.have(1)).tolist():
+        if cells[index]:
+            sorted_[answers.row[index]].append(
                 Answer(
-                    mask=answers.masks[index],
-                    logits=answers.logits[index],
+                    mask=Later(partial(answers.mask, index)),
+                    logits=Later(partial(answers.grid, index)),
                     score=float(answers.scores[index]),
                     stability=float(answers.stability[index]),
+                    cells=cells[index],
                 )
             )
     return sorted_

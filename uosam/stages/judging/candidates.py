@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from uosam.demand import Later, OnDemand
 from uosam.errors import InputError
 from uosam.labels import box
 from uosam.stages.judging.answers import (
@@ -58,7 +59,7 @@ class Candidate:
     """
 
     kind: str
-    masks: tuple[Mask, ...]
+    masks: OnDemand[tuple[Mask, ...]] = OnDemand()  # noqa: RUF009
     logits: Floats
     score: float
     stability: float
@@ -254,7 +255,7 @@ def _unite(kind: str, parts: Sequence[Answer], areas: Sequence[int]) -> Candidat
         logits = np.maximum(logits, part.logits)
     return Candidate(
         kind=kind,
-        masks=tuple(part.mask for part in parts),
+        masks=Later(lambda: tuple(part.mask for part in parts)),
         logits=logits,
         score=float(np.average([part.score for part in parts], weights=weights)),
         stability=float(np.average([part.stability for part in parts], weights=weights)),

@@ -172,7 +172,8 @@ class GridLogits:
     def cut(self, limit: float) -> NDArray[np.uint8]:
         """Return (M, n) bits where logits exceed a limit, as ``numpy.packbits`` packs them."""
         cells = (self.logits > limit).flatten(1)
-        cells = F.pad(cells, (0, -cells.shape[1] % 8)).view(len(cells), -1, 8)
+        count = -(-cells.shape[1] // 8)
+        cells = F.pad(cells, (0, 8 * count - cells.shape[1])).view(len(cells), count, 8)
         places = torch.tensor([128, 64, 32, 16, 8, 4, 2, 1], device=cells.device)
         found: NDArray[np.uint8] = (cells * places).sum(-1).to(torch.uint8).cpu().numpy()
         return found

@@ -9,9 +9,14 @@ from segment_anything.modeling.image_encoder import Attention
 from torch import nn
 
 from tests.small_sam import build_small_sam
-from uosam.backends.sam import relative_attention
-from uosam.backends.sam.encoders import fold_norms, speed_up
-from uosam.backends.sam.relative_attention import RelativeAttention, attend_fused, attend_in_blocks
+from uosam.backends.sam import encoders, relative_attention
+from uosam.backends.sam.encoders import choose_attention, fold_norms, speed_up
+from uosam.backends.sam.relative_attention import (
+    RelativeAttention,
+    attend_flexibly,
+    attend_fused,
+    attend_in_blocks,
+)
 from uosam.backends.sam.tiny import TinyEncoder
 from uosam.backends.sam.tiny_vit import TinyViT
 from uosam.errors import BackendError
@@ -67,6 +72,46 @@ def test_exchanged_attention_equals_the_published_encoder(faster, square, expect
 def test_a_batch_of_grids(vit, faster):
     windows = torch.randn(3, 14, 14, 32, generator=torch.Generator().manual_seed(2))
     assert relative_error(faster.blocks[0].attn(windows), vit.blocks[0].attn(windows)) < 1e-5
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+@pytest.mark.parametrize(("block", "hw"), [(0, (14, 14)), (1, (9, 12))])
+def test_positions_inside_the_kernel_equal_the_published_attention(vit, block, hw):
+    cells = torch.randn(2, *hw, 32, generator=torch.Generator().manual_seed(3))
+    expected = vit.blocks[block].attn(cells)
+    attention = RelativeAttention(vit.blocks[block].attn, attend_flexibly)
+    assert relative_error(attention(cells), expected) < 1e-5
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rough = attention(cells).float()
+        published = vit.blocks[block].attn(cells).float()
+    error = float((published - expected).square().mean())
+    assert 0 < float((rough - expected).square().mean()) < 1.5 * error
+
+
+@pytest.mark.slow  # compiles
+def test_positions_inside_a_compiled_kernel_equal_the_published_attention(vit):
+    attention = RelativeAttention(vit.blocks[0].attn, torch.compile(attend_flexibly))
+    windows = torch.randn(3, 14, 14, 32, generator=torch.Generator().manual_seed(2))
+    with torch.inference_mode():
+        assert relative_error(attention(windows), vit.blocks[0].attn(windows)) < 1e-5
+
+
+def test_the_compiler_of_cuda_adds_positions_inside_the_kernel(monkeypatch, caplog):
+    cuda = torch.device("cuda")
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "zeros", lambda *shape, device: torch.empty(shape, device="meta"))
+        patch.setattr(torch, "compile", lambda function: lambda *arguments: None)
+        assert choose_attention(cuda, compiled=True) is attend_flexibly
+        assert choose_attention(cuda) is attend_fused
+        assert choose_attention(torch.device("mps"), compiled=True) is attend_fused
+
+        def fail(*arguments):
+            raise NotImplementedError("no such kernel")
+
+        patch.setattr(encoders, "attend_flexibly", fail)
+        patch.setattr(torch, "compile", lambda function: function)
+        assert choose_attention(cuda, compiled=True) is attend_fused
+    assert "FlexAttention failed: no such kernel" in caplog.text
 
 
 def test_attention_in_bfloat16(vit, faster, square, expected):

@@ -6,6 +6,7 @@ and what was tried and did not. None was measured on an accelerator here.
 
 from __future__ import annotations
 
+import logging
 from itertools import pairwise
 
 import torch
@@ -13,11 +14,16 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from uosam.backends.sam.relative_attention import (
+    Attend,
     RelativeAttention,
+    attend_flexibly,
+    attend_fused,
     attend_in_blocks,
     exchange_attention,
 )
 from uosam.errors import BackendError
+
+log = logging.getLogger(__name__)
 
 
 def speed_up(encoder: nn.Module, device: torch.device, *, compiled: bool = False) -> None:
@@ -32,14 +38,37 @@ def speed_up(encoder: nn.Module, device: torch.device, *, compiled: bool = False
         BackendError: there is no working compiler.
     """
     fold_norms(encoder)
-    exchange_attention(encoder, device)
     if compiled:
         _try_compiler(device)
+    exchange_attention(encoder, choose_attention(device, compiled=compiled))
+    if compiled:
         for module in encoder.modules():
             if isinstance(module, RelativeAttention) and module.attend is attend_in_blocks:
                 # The compiler would write out its loops, pass by pass.
                 module.forward = torch.compiler.disable(module.forward)  # type: ignore[no-untyped-call, method-assign]
         encoder.forward = torch.compile(encoder.forward)
+
+
+def choose_attention(device: torch.device, *, compiled: bool = False) -> Attend:
+    """Choose how cells attend on a device.
+
+    CUDA has a compiler that adds the positions inside the kernel; where that does not work, they
+    are a bias as without it.
+    """
+    if device.type == "cpu":
+        return attend_in_blocks
+    if not compiled or device.type != "cuda":
+        return attend_fused
+    try:
+        torch.compile(attend_flexibly)(
+            torch.zeros(3, 1, 16, 16, device=device),
+            *(torch.zeros(1, 4, 4, 4, device=device) for _ in range(2)),
+            1.0,
+        )
+    except (RuntimeError, ImportError) as error:
+        log.warning("attention has its positions as a bias, for FlexAttention failed: %s", error)
+        return attend_fused
+    return attend_flexibly
 
 
 def fold_norms(encoder: nn.Module) -> None:

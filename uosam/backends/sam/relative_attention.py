@@ -5,7 +5,8 @@ relative to each query, by row and by column (Li et al., "Exploring plain vision
 backbones for object detection", 2022). As published, every global block holds three copies of the
 likeness of all pairs of cells: 0.8 GB each in vit_b. On a CPU the likeness of some queries with
 all keys is made, turned into shares and used up before the next: it never leaves the caches. On an
-accelerator the positions are the bias of PyTorch's fused attention, the one copy that is left.
+accelerator the positions are the bias of PyTorch's fused attention, the one copy that is left;
+compiled (``backend.compile``) they are added inside the kernel, and none is left.
 """
 
 from __future__ import annotations
@@ -25,9 +26,8 @@ Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float], torch.Tenso
 (B, H, W, W) by column, and the scale of the products, to what each query sees, (B, H * W, d)."""
 
 
-def exchange_attention(encoder: nn.Module, device: torch.device) -> None:
+def exchange_attention(encoder: nn.Module, attend: Attend) -> None:
     """Exchange the attention of a SAM image encoder, in place; names of weights stay."""
-    attend = attend_in_blocks if device.type == "cpu" else attend_fused
     for module in encoder.modules():
         for name, child in module.named_children():
             if isinstance(child, Attention) and child.use_rel_pos:
@@ -98,6 +98,38 @@ def attend_fused(
     query, key, value = qkv[:, :, None]
     bias = _bias(apart_rows, apart_columns)[:, None]
     seen = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale)
+    return seen[:, 0]
+
+
+def attend_flexibly(
+    qkv: torch.Tensor, apart_rows: torch.Tensor, apart_columns: torch.Tensor, scale: float
+) -> torch.Tensor:
+    """Attend with positions added to each likeness where it is made, so that no bias is in memory.
+
+    It is fused only where it is compiled; as it is, PyTorch makes the likeness of all pairs.
+
+    Source: FlexAttention (Dong et al., arXiv 2412.05496).
+    """
+    # It takes a second to import, and is not in every PyTorch.
+    from torch.nn.attention.flex_attention import flex_attention
+
+    # Batches of one head each.
+    query, key, value = qkv[:, :, None]
+    width = apart_columns.shape[-1]
+    by_row, by_column = apart_rows.flatten(1, 2), apart_columns.flatten(1, 2)
+
+    def placed(
+        score: torch.Tensor,
+        batch: torch.Tensor,
+        head: torch.Tensor,
+        asking: torch.Tensor,
+        asked: torch.Tensor,
+    ) -> torch.Tensor:
+        near = by_row[batch, asking, asked // width] + by_column[batch, asking, asked % width]
+        return score + near
+
+    seen = flex_attention(query, key, value, score_mod=placed, scale=scale)
+    assert isinstance(seen, torch.Tensor)
     return seen[:, 0]
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 
 import pytest
+import torch
 
 from uosam.backends import BackendOptions, processes
-from uosam.backends.processes import ENOUGH, choose_workers
+from uosam.backends.device import choose_device
+from uosam.backends.processes import ENOUGH, choose_gpu, choose_workers, take_seat
 
 
 @pytest.fixture(autouse=True)
@@ -42,3 +44,17 @@ def test_the_choice_is_said(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="uosam"):
         choose_workers("auto", 100 * ENOUGH, BackendOptions(device="cpu"))
     assert f"{100 * ENOUGH} pictures on 4 cores: 4 workers" in caplog.text
+
+
+def test_processes_take_gpus_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "empty", lambda *shape, device: None)
+    monkeypatch.setattr(processes, "_seat", 0)
+    assert [choose_gpu(gpus) for gpus in (1, 2)] == [0, 0]
+    take_seat(5)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert choose_device("auto") == choose_device("cuda") == torch.device("cuda:1")
+    assert choose_device("cuda:2") == torch.device("cuda:2")
+    assert choose_device("cpu") == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert choose_device("auto") == torch.device("cuda")

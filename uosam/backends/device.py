@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import torch
 
+from uosam.backends.processes import choose_gpu
 from uosam.errors import BackendError
 
 
 def choose_device(name: str) -> torch.device:
     """Return the torch device of a name; "auto" takes CUDA, then MPS, then the CPU.
 
+    Where there are several GPUs and none of them is named, processes take them in turn.
+
     Raises:
         BackendError: torch does not know the name or has no such device here.
     """
     if name == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda")
+            return choose_device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
+        if name == "cuda" and torch.cuda.device_count() > 1:
+            device = torch.device(name, choose_gpu(torch.cuda.device_count()))
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise BackendError(

@@ -17,6 +17,24 @@ LARGEST = 20_000_000
 
 log = logging.getLogger(__name__)
 
+_seat = 0
+"""Number of this process among those that work at one folder."""
+
+
+def take_seat(number: int) -> None:
+    """Number this process among those that work together; they take the GPUs in turn."""
+    global _seat
+    _seat = number
+
+
+def choose_gpu(gpus: int) -> int:
+    """Return which of several GPUs is this process's.
+
+    >>> choose_gpu(4)
+    0
+    """
+    return _seat % gpus
+
 
 def choose_workers(asked: int | Literal["auto"], pictures: int, options: BackendOptions) -> int:
     """Return the number of processes for a folder.

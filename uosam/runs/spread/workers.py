@@ -16,10 +16,13 @@ from concurrent.futures import (
 )
 from concurrent.futures.process import BrokenProcessPool
 from itertools import chain, islice, pairwise
+from multiprocessing.queues import SimpleQueue
 from typing import Any
 
 import cv2
+from threadpoolctl import threadpool_limits
 
+from uosam.backends.processes import take_seat
 from uosam.io.stores.mounts import mounts
 from uosam.io.stores.store import Store
 from uosam.runs.rows import Row
@@ -95,8 +98,11 @@ _worker: Worker | None = None
 def _in_processes(task: Task, work: Iterator[Work], workers: int) -> Iterator[Outcome]:
     # spawn: a forked process would share the state of CUDA and of thread pools.
     context = multiprocessing.get_context("spawn")
+    seats = context.SimpleQueue()
+    for number in range(workers):
+        seats.put(number)
     pool = ProcessPoolExecutor(
-        workers, mp_context=context, initializer=_start_worker, initargs=(task, mounts())
+        workers, mp_context=context, initializer=_start_worker, initargs=(task, mounts(), seats)
     )
     with ending(pool):
         yield from in_order(_Processes(pool, workers), work)
@@ -135,11 +141,13 @@ def _do_in_worker(sample: Sample, done: Row | None) -> Outcome:
     return _worker.do(sample, done)
 
 
-def _start_worker(task: Task, stores: dict[str, Store]) -> None:
+def _start_worker(task: Task, stores: dict[str, Store], seats: SimpleQueue[int]) -> None:
     """Leave the cores to the other workers, and end with the parent, even if that is killed."""
     global _worker
+    take_seat(seats.get())
     _worker = Worker(task, stores)
     cv2.setNumThreads(1)
+    threadpool_limits(max(1, (os.cpu_count() or 1) // task.workers))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     parent = multiprocessing.parent_process()
     if parent is not None:

@@ -32,14 +32,19 @@ _SIDE = 7  # points along each side of the picture that the values are fitted on
 
 
 @torch.inference_mode()
-def build_seeded(name: str, picture: Image) -> Any:
+def build_seeded(name: str, picture: Image, device: str = "cpu") -> Any:
     """Build a SAM of ``BUILDERS`` with seeded weights, fitted on one picture.
 
+    Args:
+        name: of the model.
+        picture: to fit on.
+        device: where that is computed.
+
     Returns:
-        The network, in evaluation mode, on the CPU.
+        The network, in evaluation mode, on ``device``.
     """
     torch.manual_seed(0)
-    network = BUILDERS[name]().eval().requires_grad_(False)
+    network = BUILDERS[name]().eval().requires_grad_(False).to(device)
     decoder = network.mask_decoder
     for index in (0, 3):
         weight = decoder.output_upscaling[index].weight
@@ -64,12 +69,12 @@ def build_seeded(name: str, picture: Image) -> Any:
 
 def _answers(network: Any, picture: Image) -> tuple[torch.Tensor, torch.Tensor]:
     """Return logits (P, 3, 4h, 4w) and raw scores (P, 3) of a grid of points."""
-    side = network.image_encoder.img_size
-    backend = SamBackend(sam=network, device=torch.device("cpu"))
-    features = torch.from_numpy(backend.embed(picture).features)[None]
-    points = torch.from_numpy(grid_points((side, side), _SIDE))[:, None]
+    side, device = network.image_encoder.img_size, network.pixel_mean.device
+    backend = SamBackend(sam=network, device=device)
+    features = torch.from_numpy(backend.embed(picture).features)[None].to(device)
+    points = torch.from_numpy(grid_points((side, side), _SIDE))[:, None].to(device)
     sparse, dense = network.prompt_encoder(
-        points=(points, torch.ones(points.shape[:2])), boxes=None, masks=None
+        points=(points, torch.ones(points.shape[:2], device=device)), boxes=None, masks=None
     )
     logits, scores = network.mask_decoder(
         image_embeddings=features,

@@ -60,11 +60,9 @@ def choose_attention(device: torch.device, *, compiled: bool = False) -> Attend:
     if not compiled or device.type != "cuda":
         return attend_fused
     try:
-        torch.compile(attend_flexibly)(
-            torch.zeros(3, 1, 16, 16, device=device),
-            *(torch.zeros(1, 4, 4, 4, device=device) for _ in range(2)),
-            1.0,
-        )
+        attend: Attend = torch.compile(attend_flexibly)
+        positions = torch.zeros(1, 4, 4, 4, device=device)
+        attend(torch.zeros(3, 1, 16, 16, device=device), positions, positions, 1.0)
     except (RuntimeError, ImportError) as error:
         log.warning("attention has its positions as a bias, for FlexAttention failed: %s", error)
         return attend_fused

@@ -35,8 +35,10 @@ STEPS = {
     "loop, round 2, coarse": "retrained twice",
     "loop, round 2, refined": "retrained twice, refined",
     "loop, kept": "kept by the loop",
+    "no refining, round 1, coarse": "retrained without refining",
     "no refining, round 2, coarse": "retrained twice without refining",
     "SAMRefiner loop, round 1, coarse": "SAMRefiner's loop: retrained",
+    "SAMRefiner loop, round 1, refined": "SAMRefiner's loop: retrained, refined",
     "SAMRefiner loop, round 2, refined": "SAMRefiner's loop: retrained twice, refined",
     "SAMRefiner loop, kept": "kept by SAMRefiner's loop",
 }

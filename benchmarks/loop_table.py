@@ -36,21 +36,12 @@ STEPS = {
     "loop, round 2, refined": "retrained twice, refined",
     "loop, kept": "kept by the loop",
     "no refining, round 1, coarse": "retrained without refining",
-    "no refining, round 2, coarse": "retrained twice without refining",
     "SAMRefiner loop, round 1, coarse": "SAMRefiner's loop: retrained",
     "SAMRefiner loop, round 1, refined": "SAMRefiner's loop: retrained, refined",
     "SAMRefiner loop, round 2, refined": "SAMRefiner's loop: retrained twice, refined",
-    "SAMRefiner loop, kept": "kept by SAMRefiner's loop",
 }
 """Steps in the order of the tables, and what they are called there."""
-OTHERS = (
-    REFINED,
-    "SAMRefiner",
-    "loop, round 1, coarse",
-    "loop, round 1, refined",
-    "loop, round 2, refined",
-    "loop, kept",
-)
+OTHERS = (REFINED, "loop, round 1, coarse", "loop, round 1, refined", "loop, kept")
 """Steps of the table of single runs."""
 
 Rows = Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]
@@ -201,7 +192,7 @@ def student_table(found: Rows, sets: Sequence[str]) -> str:
 
 
 def other_runs(rows: Sequence[dict[str, Any]]) -> str:
-    """Return the table of everything that is not in the main tables, one run a column."""
+    """Return the table of everything that is not in the main tables, one run a row."""
     runs: dict[str, dict[str, dict[str, Any]]] = {}
     for row in rows:
         if not usual(row):
@@ -210,22 +201,18 @@ def other_runs(rows: Sequence[dict[str, Any]]) -> str:
             words += f", {', '.join(row['settings'])}" if row["settings"] else ""
             words += f", seed {row['seed']}" if row["seed"] else ""
             runs.setdefault(words, {})[row["step"]] = row
-    runs = {words: told for words, told in runs.items() if any(step in told for step in FIRST)}
-    if not runs:
+    whole = {words: told for words, told in runs.items() if all(step in told for step in OTHERS)}
+    if not whole:
         return ""
-    lines = [f"| masks | {' | '.join(runs)} |", "|---|" + "---|" * len(runs)]
-    first = [next(told[step] for step in FIRST if step in told) for told in runs.values()]
-    cells = [" / ".join(f"{100 * row[score]:.1f}" for score in HEADLINES) for row in first]
-    lines.append(f"| k-means, or masks given | {' | '.join(cells)} |")
-    for step in OTHERS:
-        cells = []
-        for told in runs.values():
-            both = [
-                written(100 * np.array(told[step]["gains"][s])) for s in HEADLINES if step in told
-            ]
-            cells.append(" / ".join(both))
-        if any(cells):
-            lines.append(f"| {STEPS[step]} | {' | '.join(cells)} |")
+    heads = ["run", "first masks", *(STEPS[step] for step in OTHERS), "kept, over refining once"]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for words, told in whole.items():
+        first = next(told[step] for step in FIRST if step in told)
+        cells = [words, " / ".join(f"{100 * first[score]:.1f}" for score in HEADLINES)]
+        gains = [told[step]["gains"] for step in OTHERS] + [told[OTHERS[-1]]["over_refined"]]
+        for gain in gains:
+            cells.append(" / ".join(written(100 * np.array(gain[score])) for score in HEADLINES))
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

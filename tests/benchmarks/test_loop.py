@@ -138,7 +138,8 @@ def test_tables_are_means_over_seeds_and_sets(tmp_path):
     rows.append(stored("SAMRefiner", gains=[-0.02, -0.04, -0.01]))  # of the first seed alone
     rows.append(stored("k-means", name="facade"))  # not whole, so left out
     other = {"name": "garments", "schedule": "default", "side": 512}
-    rows += [stored("k-means", **other), stored(loop_table.REFINED, gains=small, **other)]
+    rows += [stored(step, gains=small, over=large, **other) for step in loop_table.OTHERS]
+    rows += [stored("k-means", **other), stored("k-means", name="aerial", schedule="long")]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     read = loop_table.read(path)
     found = loop_table.by_step(read)
@@ -150,10 +151,11 @@ def test_tables_are_means_over_seeds_and_sets(tmp_path):
     assert "| SAMRefiner on the clusters (1 seed) | -2.0 (-4.0 to -1.0) |" in text
     assert "| kept by the loop | +1.0 (-1.0 to +2.0) / +1.0 (-1.0 to +2.0) |" in text
     assert "| of round 1 | 80 %, refused 1 of 2 |" in text
-    assert "garments: 12 pictures of 512 pixels, 3 classes, schedule: default |" in text
-    assert (
-        "| refined | **+2.0 (+1.0 to +3.0)** / **+2.0 (+1.0 to +3.0)** |" in text.split("Single")[1]
-    )
+    single = text.split("Single runs")[1]
+    gain, over = "**+2.0 (+1.0 to +3.0)**", "**+4.0 (+2.0 to +6.0)**"
+    garments = "| garments: 12 pictures of 512 pixels, 3 classes, schedule: default | 30.0 / 20.0 |"
+    assert f"{garments} {' | '.join([f'{gain} / {gain}'] * 4)} | {over} / {over} |" in single
+    assert "aerial" not in single  # not whole
     short = loop_table.summary(found, ["street"])
     assert "| k-means itself | 35.0 | | 20.0 | | |" in short
     gain, over = "**+3.0 (+1.5 to +4.5)**", "+1.0 (-1.0 to +2.0)"

@@ -27,6 +27,7 @@ from benchmarks.speed_depth import depth
 from benchmarks.speed_evaluation import evaluation
 from benchmarks.speed_everything import everything
 from benchmarks.speed_pipeline import ALL, pipeline
+from benchmarks.speed_scoring import WAYS, scoring
 from benchmarks.speed_student import student
 from uosam.backends.sam.builders import BUILDERS
 
@@ -66,6 +67,7 @@ def store(path: Path, row: dict[str, Any]) -> None:
 
 PARTS: dict[str, Callable[..., dict[str, Any]]] = {
     "evaluation": evaluation,
+    "scoring": scoring,
     "pipeline": pipeline,
     "everything": everything,
     "depth": depth,
@@ -91,7 +93,13 @@ def main() -> None:
     parser.add_argument(
         "--steps", type=int, help="student: end after these; default: the schedule of the defaults"
     )
-    parser.add_argument("--repeats", type=int, default=5, help="pipeline: of what is quick")
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="pipeline: of what is quick; scoring: of all"
+    )
+    parser.add_argument("--images", type=int, default=200, help="scoring: number of maps")
+    parser.add_argument(
+        "--ways", nargs="+", default=WAYS, help='scoring: what is timed; "uosam 2" has two workers'
+    )
     arguments = parser.parse_args()
     part = PARTS[arguments.part]
     if arguments.part == "pipeline":
@@ -103,6 +111,9 @@ def main() -> None:
             script_grid=arguments.script_grid,
             repeats=arguments.repeats,
         )
+    if arguments.part == "scoring":
+        ways = tuple(arguments.ways)
+        part = partial(part, images=arguments.images, repeats=arguments.repeats, ways=ways)
     if arguments.part == "student":
         part = partial(part, steps=arguments.steps)
     row = {"part": arguments.part, **facts(), "result": part()}

@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from benchmarks.plain_luss import Erode, boundary_map, count, erode_merged, erode_one_by_one
 from uosam.metrics.boundary import boundary_width, near_edge
 from uosam.metrics.counts import Widths, collect, count_pairs, prepare_target
 from uosam.metrics.protocols import PROTOCOLS
@@ -40,11 +41,11 @@ def evaluation(images: int = 40, repeats: int = 5) -> dict[str, Any]:
         seconds = least(
             {
                 "uosam": partial(_ours, pairs),
-                "published": partial(_published, pairs, _erode_one_by_one),
-                "published_merged": partial(_published, pairs, _erode_merged),
+                "published": partial(count, pairs, erode_one_by_one),
+                "published_merged": partial(count, pairs, erode_merged),
                 "boundary": lambda m=maps: [_edges_ours(labels) for labels in m],
-                "boundary_published": partial(_boundary_maps, maps, _erode_one_by_one),
-                "boundary_published_merged": partial(_boundary_maps, maps, _erode_merged),
+                "boundary_published": partial(_boundary_maps, maps, erode_one_by_one),
+                "boundary_published_merged": partial(_boundary_maps, maps, erode_merged),
             },
             repeats,
         )
@@ -92,69 +93,13 @@ def _edges_ours(labels: LabelMap) -> Any:
     return near_edge(labels, boundary_width(HW, 0.03))
 
 
-def _erode_merged(mask: Any, depth: int) -> Any:
-    return cv2.erode(mask, np.ones((3, 3), np.uint8), iterations=depth)
-
-
-def _erode_one_by_one(mask: Any, depth: int) -> Any:
-    kernel = np.ones((3, 3), np.uint8)
-    for _ in range(depth):
-        mask = cv2.erode(mask, kernel)
-    return mask
-
-
-def _boundary_map(labels: LabelMap, erode: Callable[[Any, int], Any]) -> Any:
-    """Write label + 1 on the boundary of every label, a pad and an erosion for each of them."""
-    height, width = labels.shape
-    depth = max(1, round(0.03 * math.sqrt(height**2 + width**2)))
-    out = np.zeros(labels.shape, np.int64)
-    for label in np.unique(labels):
-        mask = (labels == label).astype(np.uint8)
-        padded = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-        edge = mask - erode(padded, depth)[1:-1, 1:-1]
-        out[edge == 1] = label + 1 if label >= 0 else 1001
-    return out
-
-
-def _boundary_maps(maps: list[LabelMap], erode: Callable[[Any, int], Any]) -> list[Any]:
-    return [_boundary_map(labels, erode) for labels in maps]
-
-
-def _published(
-    pairs: list[tuple[LabelMap, LabelMap]], erode: Callable[[Any, int], Any]
-) -> dict[str, Any]:
-    """Sum histograms of every image as the definition says."""
-    bins = CLASSES + 2
-    sums = {
-        name: np.zeros((3, bins), np.int64) for name in ("area", "edge", *range(4), *range(10, 14))
-    }
-    for pred, target in pairs:
-        scored = target != IGNORE
-        edge_pred, edge_target = _boundary_map(pred, erode)[scored], _boundary_map(target, erode)
-        edge_target = edge_target[scored]
-        p, t = pred[scored] + 1, target[scored] + 1
-        sums["area"] += _histograms(p, t, bins)
-        sums["edge"] += _histograms(edge_pred, edge_target, bins)
-        ids, areas = np.unique(t[t > 1], return_counts=True)
-        percent = np.array([math.ceil(100 * area / len(t)) for area in areas])
-        bucket = np.searchsorted([5, 25, 50], percent)
-        for size in np.unique(bucket).tolist():
-            keep = np.isin(t, [1, *ids[bucket == size]])
-            sums[size] += _histograms(p[keep], t[keep], bins)
-            sums[10 + size] += _histograms(edge_pred[keep], edge_target[keep], bins)
-    return sums
-
-
-def _histograms(pred: Any, target: Any, bins: int) -> Any:
-    both = target[pred == target]
-    return np.stack(
-        [np.bincount(np.minimum(x, bins), minlength=bins + 1)[:bins] for x in (pred, target, both)]
-    )
+def _boundary_maps(maps: list[LabelMap], erode: Erode) -> list[Any]:
+    return [boundary_map(labels, erode) for labels in maps]
 
 
 def check_equal(pairs: list[tuple[LabelMap, LabelMap]]) -> None:
     """Hold both sides to the same scores before either is timed."""
-    scores, sums = _ours(pairs), _published(pairs, _erode_one_by_one)
+    scores, sums = _ours(pairs), count(pairs, erode_one_by_one)
 
     def mean(counts: Any, current: bool) -> float:
         pred, target, both = counts[:, 1:]

@@ -9,6 +9,7 @@ import contextlib
 import importlib
 import os
 import sys
+from collections.abc import Sequence
 from typing import Annotated, TextIO
 
 import typer
@@ -64,11 +65,11 @@ def _root(
     set_verbosity(verbose, quiet)
 
 
-def build_app() -> typer.Typer:
-    """Assemble the command tree from ``COMMANDS``."""
+def build_app(names: Sequence[str] = COMMANDS) -> typer.Typer:
+    """Assemble the command tree from these subcommands."""
     app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
     app.callback()(_root)
-    for name in COMMANDS:
+    for name in names:
         module = importlib.import_module(f"uosam.cli.{name.replace('-', '_')}")
         if hasattr(module, "app"):
             for registered in module.app.registered_commands:
@@ -107,10 +108,19 @@ _BROKEN_PIPE = 141
 """What shells report of a program that wrote into a pipe without a reader."""
 
 
+def _asked(arguments: Sequence[str]) -> Sequence[str]:
+    """Return the one command that is asked for, which starts sooner than the tree of all.
+
+    >>> _asked(["eval", "--help"]), _asked(["--help"]) == COMMANDS
+    (['eval'], True)
+    """
+    return arguments[:1] if arguments and arguments[0] in COMMANDS else COMMANDS
+
+
 def _run() -> int:
     """Return the exit status of the command that was asked for."""
     try:
-        build_app()()
+        build_app(_asked(sys.argv[1:]))()
     except SystemExit as end:  # typer ends so, whatever happened
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except BrokenPipeError:

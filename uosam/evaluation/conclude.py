@@ -18,7 +18,7 @@ from uosam.evaluation.types import (
     Evaluation,
     MethodResult,
 )
-from uosam.metrics.bootstrap import MIN_IMAGES, bootstrap, paired_bootstrap
+from uosam.metrics.bootstrap import MIN_IMAGES, bootstraps, paired_bootstraps
 from uosam.metrics.clusters import Match, NameScores, score_names
 from uosam.metrics.counts import PairTable
 from uosam.metrics.protocols import Protocol
@@ -86,16 +86,15 @@ def judge(
         if best is None or sweep.get(cut or 0, -1) > sweep.get(chosen or 0, -1):
             chosen, best = cut, summary
     assert best is not None  # there is always at least one table
-    intervals = {
-        key: bootstrap(best.scores[key], resamples=options.resamples, level=options.level)
-        for key in HEADLINES
-        if key in best.scores and options.resamples
-    }
+    keys = [key for key in HEADLINES if key in best.scores and options.resamples]
+    found = bootstraps(
+        [best.scores[key] for key in keys], resamples=options.resamples, level=options.level
+    )
     return MethodResult(
         name=name,
         path=path,
         summary=best,
-        intervals=intervals,
+        intervals=dict(zip(keys, found, strict=True)),
         threshold=chosen,
         sweep=sweep,
         names=_judge_names(tables[chosen], protocol, options),
@@ -140,16 +139,12 @@ def _given_match(
 
 
 def _compare(first: MethodResult, other: MethodResult, options: EvaluateOptions) -> Comparison:
-    differences = {
-        key: paired_bootstrap(
-            first.summary.scores[key],
-            other.summary.scores[key],
-            resamples=options.resamples,
-            level=options.level,
-        )
-        for key in HEADLINES
-        if key in first.summary.scores
-    }
+    keys = [key for key in HEADLINES if key in first.summary.scores]
+    differences = paired_bootstraps(
+        [(first.summary.scores[key], other.summary.scores[key]) for key in keys],
+        resamples=options.resamples,
+        level=options.level,
+    )
     # Objects are those of the ground truth, hence the same rows for every method.
     before, after = first.summary.objects, other.summary.objects
     lost = before.iou - after.iou
@@ -157,7 +152,7 @@ def _compare(first: MethodResult, other: MethodResult, options: EvaluateOptions)
     by_image = np.bincount(index, lost, minlength=len(images))
     return Comparison(
         name=other.name,
-        differences=differences,
+        differences=dict(zip(keys, differences, strict=True)),
         images_worse=_part(by_image > _ROUNDING),
         objects_worse=_part(lost > _ROUNDING),
         objects_worse_1=_part(lost > 0.01),

@@ -135,8 +135,8 @@ def check_prediction(path: str, pred: LabelMap, protocol: Protocol) -> LabelMap:
     takes_all = protocol.classes is None or protocol.matching == "iou"
     if protocol.out_of_range == "error" and not takes_all:
         assert protocol.classes is not None
-        strange = np.unique(pred[pred >= protocol.classes])
-        if len(strange):
+        if pred.max(initial=0) >= protocol.classes:
+            strange = np.unique(pred[pred >= protocol.classes])
             shown = ", ".join(map(str, strange[:5])) + (", ..." if len(strange) > 5 else "")
             raise InputError(
                 f"{path}: predicted ids must be 0 to {protocol.classes - 1}, got {shown}; is this "

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from uosam.errors import ConfigError, InputError, unknown
 from uosam.io.atomic import write_atomic
 from uosam.io.colours import read_colours
+from uosam.io.decoders.png import join_channels
 from uosam.io.soft import (
     binary_scores,
     check_scores,
@@ -181,20 +182,11 @@ def decode_stored(
     defaults = CODECS[stored.codec]
     sentinel = defaults.ignore if ignore == "default" else ignore
     labels = _ids(path, stored, colours)
-    ignored = labels == (IGNORE if sentinel is None else sentinel)
-    if stored.array.dtype.kind != "u" or stored.codec == "colours":
-        ignored |= labels < 0
-    values = np.unique(labels[ignored])
-    if len(values) > 1:
-        raise InputError(
-            f"{path}: ignored pixels must have one value, got {values.tolist()}; "
-            "they could not be written back as they came"
-        )
-    labels[ignored] = IGNORE
+    values = _ignore(path, labels, sentinel, stored)
     spec = LabelSpec(
         codec=stored.codec,
         background=defaults.background if background == "default" else background,
-        ignore=int(values[0]) if len(values) else sentinel,
+        ignore=values[0] if values else sentinel,
         palette=stored.palette,
         dtype=stored.array.dtype.name,
         key=stored.key,
@@ -259,20 +251,38 @@ def encode_labels(
     )
 
 
+def _ignore(path: str, labels: LabelMap, sentinel: int | None, stored: Stored) -> list[int]:
+    """Set ignored pixels to IGNORE in place, and return the values that they had."""
+    signed = stored.array.dtype.kind != "u" or stored.codec == "colours"
+    ignored = labels == (IGNORE if sentinel is None else sentinel)
+    if signed:
+        ignored |= labels < 0
+    if not ignored.any():
+        return []
+    values: list[int] = np.unique(labels[ignored]).tolist() if signed else [sentinel or 0]
+    if len(values) > 1:
+        raise InputError(
+            f"{path}: ignored pixels must have one value, got {values}; "
+            "they could not be written back as they came"
+        )
+    np.copyto(labels, IGNORE, where=ignored)
+    return values
+
+
 def _ids(path: str, stored: Stored, colours: str | None) -> LabelMap:
     """Turn the stored array into (H, W) ids, a new array with sentinels still in place."""
     array = stored.array
-    if stored.codec == "colours":
-        assert colours is not None
+    if stored.codec == "colours" and colours is not None:
         return read_colours(colours).to_ids(path, array).astype(np.int32)
     if stored.codec == "luss":
-        if array[..., 2].any():
+        ids = join_channels(array)
+        if ids.max(initial=0) > 0xFFFF:
             raise InputError(
                 f"{path}: in a LUSS mask (id = R + 256 G) blue must be 0, got up to "
                 f"{array[..., 2].max()}; a colour picture is no mask: where colours stand for "
                 "classes, name their table (--colours voc), else save ids as grey or palette"
             )
-        return array[..., 0].astype(np.int32) + 256 * array[..., 1].astype(np.int32)
+        return ids
     if stored.codec == "scores":
         check_scores(path, array)
         return np.asarray(np.argmax(array, axis=0), np.int32)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from uosam.errors import InputError
 from uosam.io.colours import read_colours
+from uosam.io.decoders.png import decode_plain
 from uosam.io.images import MOST_PIXELS, check_not_empty
 from uosam.structures import LabelMap, LabelSpec
 
@@ -123,8 +124,8 @@ def encode_stored(suffix: str, stored: Stored) -> bytes:
 def _read_png(path: Path) -> Stored:
     # Pillow stretches 2- and 4-bit grey to 0..255 and cuts 16-bit RGB to 8 bits without a word;
     # the header tells what is really there.
-    with path.open("rb") as file:
-        header = file.read(26)
+    data = path.read_bytes()
+    header = data[:26]
     if len(header) < 26 or header[:8] != b"\x89PNG\r\n\x1a\n":
         raise InputError(f"{path}: not a PNG file, in spite of its name; write it again as PNG")
     bits, kind = header[24], _PNG_KINDS.get(header[25], "unknown")
@@ -140,9 +141,12 @@ def _read_png(path: Path) -> Stored:
             f"{path}: mask of {width} x {height} pixels is too large, at most {MOST_PIXELS} pixels "
             "are read; cut it into tiles"
         )
+    plain = decode_plain(data)
+    if plain is not None:
+        return Stored(array=plain, codec=codec)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
-        with PIL.Image.open(path) as picture:
+        with PIL.Image.open(io.BytesIO(data)) as picture:
             array = np.array(picture)
             palette = bytes(picture.getpalette("RGB") or ()) if codec == "palette" else None
     if codec == "index16":

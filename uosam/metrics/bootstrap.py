@@ -7,12 +7,12 @@ they say, where percentiles of a bootstrap and BCa do not.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from uosam.errors import InputError
 from uosam.metrics.scores import Doubles, Score
@@ -68,10 +68,25 @@ def bootstrap(
     >>> bootstrap(mean_score(np.array([0.4, 0.6]), np.arange(2), 2)).low
     nan
     """
-    counting = np.diff(score.sums.indptr) > 0
-    half = _half_width(lambda draws: _value(score, draws), counting, resamples, level, seed)
-    middle = score.value()
-    low, high = (float(np.clip(end, 0, 1)) for end in (middle - half, middle + half))
+    return bootstraps([score], resamples=resamples, level=level, seed=seed)[0]
+
+
+def bootstraps(
+    scores: Sequence[Score], *, resamples: int = 2000, level: float = 0.95, seed: int = 0
+) -> list[Interval]:
+    """Give several scores of the same images their intervals, as ``bootstrap`` gives one its own.
+
+    Images are drawn once for all of them.
+    """
+    statistics = [partial(_value, score) for score in scores]
+    counting = [np.diff(score.sums.indptr) > 0 for score in scores]
+    halves = _half_widths(statistics, counting, resamples, level, seed)
+    middles = [score.value() for score in scores]
+    return [_around(m, half, level, 0, 1) for m, half in zip(middles, halves, strict=True)]
+
+
+def _around(middle: float, half: float, level: float, least: float, most: float) -> Interval:
+    low, high = (float(np.clip(end, least, most)) for end in (middle - half, middle + half))
     return Interval(value=middle, low=low, high=high, level=level)
 
 
@@ -91,20 +106,37 @@ def paired_bootstrap(
     >>> paired_bootstrap(score, score, resamples=10).high
     0.0
     """
-    images = first.sums.shape[0], second.sums.shape[0]
-    if images[0] != images[1]:
-        raise InputError(
-            f"methods are compared on the same images, got {images[0]} and {images[1]}"
-        )
+    pairs = [(first, second)]
+    return paired_bootstraps(pairs, resamples=resamples, level=level, seed=seed)[0]
 
-    def difference(draws: Doubles) -> Doubles:
-        return _value(second, draws) - _value(first, draws)
 
-    counting = (np.diff(first.sums.indptr) + np.diff(second.sums.indptr)) > 0
-    half = _half_width(difference, counting, resamples, level, seed)
-    middle = second.value() - first.value()
-    low, high = (float(np.clip(end, -1, 1)) for end in (middle - half, middle + half))
-    return Interval(value=middle, low=low, high=high, level=level)
+def paired_bootstraps(
+    pairs: Sequence[tuple[Score, Score]],
+    *,
+    resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> list[Interval]:
+    """Give several differences their intervals, as ``paired_bootstrap`` gives one its own.
+
+    Images are drawn once for all of them.
+
+    Raises:
+        InputError: the scores are not of the same number of images.
+    """
+    for first, second in pairs:
+        images = first.sums.shape[0], second.sums.shape[0]
+        if images[0] != images[1]:
+            raise InputError(
+                f"methods are compared on the same images, got {images[0]} and {images[1]}"
+            )
+    statistics = [partial(_difference, first, second) for first, second in pairs]
+    counting = [(np.diff(a.sums.indptr) + np.diff(b.sums.indptr)) > 0 for a, b in pairs]
+    halves = _half_widths(statistics, counting, resamples, level, seed)
+    return [
+        _around(second.value() - first.value(), half, level, -1, 1)
+        for (first, second), half in zip(pairs, halves, strict=True)
+    ]
 
 
 Statistic = Callable[[Doubles], Doubles]
@@ -115,16 +147,37 @@ def _value(score: Score, weights: Doubles) -> Doubles:
     return score.finish((score.sums.T @ weights.T).T)
 
 
+def _difference(first: Score, second: Score, weights: Doubles) -> Doubles:
+    return _value(second, weights) - _value(first, weights)
+
+
+def _half_widths(
+    statistics: Sequence[Statistic],
+    counting: Sequence[NDArray[np.bool_]],
+    resamples: int,
+    level: float,
+    seed: int,
+) -> list[float]:
+    """Return Student's t times each error; nan where too few images count or nothing is drawn."""
+    halves = [float("nan")] * len(statistics)
+    enough = [i for i, flags in enumerate(counting) if np.count_nonzero(flags) >= MIN_IMAGES]
+    if not enough or resamples < 2:
+        return halves
+    images = len(counting[0])
+    chosen = [statistics[i] for i in enough]
+    wholes = [float(statistic(np.ones((1, images)))[0]) for statistic in chosen]
+    draws = _defined(chosen, _draw(images, resamples, seed))
+    left_out = _defined(chosen, _leave_out(images))
+    for i, whole, drawn, left in zip(enough, wholes, draws, left_out, strict=True):
+        halves[i] = _half_width(whole, drawn, left, images, level)
+    return halves
+
+
 def _half_width(
-    statistic: Statistic, counting: NDArray[np.bool_], resamples: int, level: float, seed: int
+    whole: float, drawn: Doubles, left_out: Doubles, images: int, level: float
 ) -> float:
-    """Return Student's t times the error; nan where too few images count or nothing is drawn."""
-    images = len(counting)
-    if np.count_nonzero(counting) < MIN_IMAGES or resamples < 2:
-        return float("nan")
-    whole = float(statistic(np.ones((1, images)))[0])
-    drawn = _resample(statistic, images, resamples, seed)
-    left_out = _leave_out(statistic, images)
+    from scipy.special import stdtrit
+
     groups = len(left_out)
     if len(drawn) < 2 or groups < MIN_IMAGES:
         return float("nan")
@@ -138,28 +191,33 @@ def _half_width(
     return float(stdtrit(freedom, (1 + level) / 2) * np.hypot(error, bias))
 
 
-def _resample(statistic: Statistic, images: int, resamples: int, seed: int) -> Doubles:
-    """Return the defined values of ``resamples`` draws; the same seed draws the same images."""
+def _defined(statistics: Sequence[Statistic], weights: Iterator[Doubles]) -> list[Doubles]:
+    """Return the defined values of each statistic under all (R, N) weights."""
+    values: list[list[Doubles]] = [[] for _ in statistics]
+    for some in weights:
+        # Sums are a product with (N, R) weights, which are laid out once for all statistics.
+        laid = np.ascontiguousarray(some.T, np.float64).T
+        for found, statistic in zip(values, statistics, strict=True):
+            found.append(statistic(laid))
+    each = [np.concatenate(found) for found in values]
+    return [found[~np.isnan(found)] for found in each]
+
+
+def _draw(images: int, resamples: int, seed: int) -> Iterator[Doubles]:
+    """Yield the weights of ``resamples`` draws; the same seed draws the same images."""
     rng = np.random.default_rng(seed)
-    values = []
     for start in range(0, resamples, _CHUNK):
         count = min(_CHUNK, resamples - start)
-        draws = rng.multinomial(images, np.full(images, 1 / images), count)
-        values.append(statistic(draws.astype(np.float64)))
-    drawn = np.concatenate(values)
-    return drawn[~np.isnan(drawn)]
+        yield rng.multinomial(images, np.full(images, 1 / images), count).astype(np.float64)
 
 
-def _leave_out(statistic: Statistic, images: int) -> Doubles:
-    """Return the defined values without each image, or without each of ``GROUPS`` groups of them.
+def _leave_out(images: int) -> Iterator[Doubles]:
+    """Yield the weights without each image, or without each of ``GROUPS`` groups of them.
 
     Names that follow each other are often of one class, so a group takes every so many-th image.
     """
     groups = min(images, GROUPS)
     member = np.arange(images) % groups
-    values = []
     for start in range(0, groups, _CHUNK):
         chosen = np.arange(start, min(groups, start + _CHUNK))
-        values.append(statistic((member[None] != chosen[:, None]).astype(np.float64)))
-    left = np.concatenate(values)
-    return left[~np.isnan(left)]
+        yield (member[None] != chosen[:, None]).astype(np.float64)

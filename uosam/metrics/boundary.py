@@ -38,7 +38,24 @@ def boundary_width(image_hw: tuple[int, int], ratio: float) -> int:
     return max(1, round(ratio * math.hypot(*image_hw)))
 
 
-def near_edge(labels: NDArray[np.generic], width: int) -> Mask:
+def run_starts(labels: NDArray[np.generic]) -> Mask:
+    """Mark every pixel that differs from the one before it, in the order of reading.
+
+    The first pixel of a row is compared with the last of the row above; the very first is marked.
+
+    Args:
+        labels: (H, W) of any integer or bool type.
+
+    >>> run_starts(np.array([[1, 1, 2], [2, 1, 1]])).astype(int).tolist()
+    [[1, 0, 1], [0, 1, 0]]
+    """
+    flat = labels.reshape(-1)
+    starts = np.ones(flat.shape, np.bool_)
+    np.not_equal(flat[1:], flat[:-1], out=starts[1:])
+    return starts.reshape(labels.shape)
+
+
+def near_edge(labels: NDArray[np.generic], width: int, starts: Mask | None = None) -> Mask:
     """Mark every pixel that is at most ``width`` king's moves from another label or the outside.
 
     Within a label this is the mask of the label minus its ``width``-fold erosion by a 3 x 3 square,
@@ -48,6 +65,7 @@ def near_edge(labels: NDArray[np.generic], width: int) -> Mask:
     Args:
         labels: (H, W) of any integer or bool type.
         width: 1 or more, in pixels.
+        starts: ``run_starts(labels)`` if it is known already.
 
     >>> near_edge(np.zeros((5, 5), int), 2).astype(int).tolist()[2]
     [1, 1, 0, 1, 1]
@@ -57,7 +75,8 @@ def near_edge(labels: NDArray[np.generic], width: int) -> Mask:
     rows, cols = slice(width, height - width), slice(width, length - width)
     if height > 2 * width and length > 2 * width:
         # A window holds one label only if none of its 2 x 2 blocks holds two.
-        across, down = labels[:, 1:] != labels[:, :-1], labels[1:] != labels[:-1]
+        across = (run_starts(labels) if starts is None else starts)[:, 1:]
+        down = labels[1:] != labels[:-1]
         mixed = across[1:] | across[:-1]
         mixed |= down[:, 1:]
         mixed |= down[:, :-1]

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
 
 from uosam.metrics.counts import PIXELS, Ids, PairTable, scored_rows
 from uosam.metrics.matching import Solver, ambiguous_rows, assign
@@ -165,6 +164,8 @@ def presence_gain(table: PairTable, sources: Ids, targets: Ids) -> NDArray[np.in
     Returns:
         (sources, targets) numbers of images.
     """
+    from scipy.sparse import coo_array
+
     present = []
     for ids, side in ((sources, table.pred), (targets, table.target)):
         index = label_index(ids, side)

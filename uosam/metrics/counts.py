@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from uosam.metrics.boundary import edge_distance, near_edge
+from uosam.metrics.boundary import edge_distance, near_edge, run_starts
 from uosam.structures import IGNORE, LabelMap, Mask
 
 Ids = NDArray[np.int32]
@@ -83,12 +83,14 @@ class Target:
     Attributes:
         labels: (H, W) labels, IGNORE where nothing is scored.
         flags: (H, W) 2 on a boundary, plus 8 times the index of the narrowest trimap band.
+        starts: (H, W) where a pixel in the order of reading differs from the one before.
         near_ignored: (H, W) within a boundary's depth of an ignored pixel; None without any.
         widths: depths of the boundaries.
     """
 
     labels: LabelMap
     flags: NDArray[np.uint8]
+    starts: Mask
     near_ignored: Mask | None
     widths: Widths
 
@@ -103,7 +105,8 @@ def prepare_target(labels: LabelMap, widths: Widths) -> Target:
     >>> prepare_target(np.array([[0, 0, 0, 5]], np.int32), Widths(1)).flags.tolist()
     [[2, 2, 2, 2]]
     """
-    flags = near_edge(labels, widths.boundary).view(np.uint8) * np.uint8(2)
+    starts = run_starts(labels)
+    flags = near_edge(labels, widths.boundary, starts).view(np.uint8) * np.uint8(2)
     if widths.trimap:
         flags += 8 * _trimap_level(labels, widths.trimap)
     ignored = (labels == IGNORE).view(np.uint8)
@@ -111,7 +114,9 @@ def prepare_target(labels: LabelMap, widths: Widths) -> Target:
     if cv2.countNonZero(ignored):
         side = 2 * widths.boundary + 1
         near_ignored = cv2.dilate(ignored, np.ones((side, side), np.uint8)).view(np.bool_)
-    return Target(labels=labels, flags=flags, near_ignored=near_ignored, widths=widths)
+    return Target(
+        labels=labels, flags=flags, starts=starts, near_ignored=near_ignored, widths=widths
+    )
 
 
 def count_pairs(pred: LabelMap, target: Target) -> PairCounts:
@@ -129,13 +134,21 @@ def count_pairs(pred: LabelMap, target: Target) -> PairCounts:
     >>> pairs.pred.tolist(), pairs.target.tolist(), pairs.counts[:, PIXELS].tolist()
     ([0, 0, 5], [0, 3, 3], [1, 1, 1])
     """
-    edge = near_edge(pred, target.widths.boundary)
+    starts = run_starts(pred)
+    edge = near_edge(pred, target.widths.boundary, starts)
     flags = target.flags + edge.view(np.uint8)
     # With ignored pixels cut out, labels also end where those begin.
     cut = edge if target.near_ignored is None else edge | target.near_ignored
     flags += cut.view(np.uint8) * np.uint8(4)
+    starts |= target.starts
+    starts |= run_starts(flags)
+    first = np.flatnonzero(starts)
     return _count_runs(
-        pred.ravel(), target.labels.ravel(), flags.ravel(), len(target.widths.trimap)
+        pred.reshape(-1)[first],
+        target.labels.reshape(-1)[first],
+        flags.reshape(-1)[first],
+        np.diff(first, append=pred.size),
+        len(target.widths.trimap),
     )
 
 
@@ -208,20 +221,19 @@ def _trimap_level(target: LabelMap, trimap: Sequence[int]) -> NDArray[np.uint8]:
     return np.searchsorted(np.asarray(trimap), distance).astype(np.uint8)
 
 
-def _count_runs(pred: Ids, target: Ids, flags: NDArray[np.uint8], bands: int) -> PairCounts:
-    """Count flat (n,) arrays by label pair; ``flags`` are 3 bits and 8 times the trimap level."""
-    change = pred[1:] != pred[:-1]
-    change |= target[1:] != target[:-1]
-    change |= flags[1:] != flags[:-1]
-    starts = np.concatenate([[0], np.flatnonzero(change) + 1])
-    lengths = np.diff(starts, append=len(pred))
-    scored = target[starts] != IGNORE
-    unscored = pred[starts[~scored]]
-    starts, lengths = starts[scored], lengths[scored]
-    pred_ids, pred_index = _unique(pred[starts])
-    target_ids, target_index = _unique(target[starts])
+def _count_runs(
+    pred: Ids, target: Ids, flags: NDArray[np.uint8], lengths: NDArray[np.int64], bands: int
+) -> PairCounts:
+    """Count (n,) runs by label pair; ``flags`` are 3 bits and 8 times the trimap level."""
+    scored = target != IGNORE
+    unscored = pred[:0]
+    if not scored.all():
+        unscored = pred[~scored]
+        pred, target, flags, lengths = (side[scored] for side in (pred, target, flags, lengths))
+    pred_ids, pred_index = _unique(pred)
+    target_ids, target_index = _unique(target)
     kinds = 8 * (bands + 1)
-    code = (pred_index * len(target_ids) + target_index) * kinds + flags[starts]
+    code = (pred_index * len(target_ids) + target_index) * kinds + flags
     # float64 sums of pixel counts are exact up to 2 ** 53.
     joint = np.bincount(code, lengths, minlength=len(pred_ids) * len(target_ids) * kinds)
     counts = (joint.reshape(-1, kinds) @ _columns(bands)).astype(np.int64)
@@ -245,9 +257,10 @@ def _unique(ids: Ids) -> tuple[Ids, NDArray[np.int64]]:
     if not len(ids) or ids.max() >= 1 << 16:
         distinct, index = np.unique(ids, return_inverse=True)
         return distinct, index.astype(np.int64)
-    seen = np.zeros(int(ids.max()) + 2, np.int64)
-    seen[ids + 1] = 1  # ids start at IGNORE = -1
-    return np.flatnonzero(seen).astype(np.int32) - 1, (np.cumsum(seen) - 1)[ids + 1]
+    seen = np.zeros(int(ids.max()) + 2, np.bool_)
+    shifted = ids + 1  # ids start at IGNORE = -1
+    seen[shifted] = True
+    return np.flatnonzero(seen).astype(np.int32) - 1, (np.cumsum(seen) - 1)[shifted]
 
 
 def _columns(bands: int) -> NDArray[np.float64]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array, csr_array
 
 from uosam.metrics.counts import (
     BOTH_EDGES,
@@ -21,6 +20,9 @@ from uosam.metrics.counts import (
     Ids,
     PairTable,
 )
+
+if TYPE_CHECKING:  # a tenth of a second, which processes that only count do not need
+    from scipy.sparse import csr_array
 
 Doubles = NDArray[np.float64]
 Absent = Literal["zero", "skip"]
@@ -70,6 +72,8 @@ def mean_score(values: Doubles, image: NDArray[np.int64], images: int) -> Score:
     >>> mean_score(np.array([0.5, 1.0, 0.0]), np.array([0, 0, 2]), 3).value()
     0.5
     """
+    from scipy.sparse import csr_array
+
     sums = np.stack(
         [
             np.bincount(image, values, minlength=images),
@@ -99,6 +103,8 @@ def class_sums(
     Returns:
         (images, 3 C): C sums of the prediction, C of the truth, C of the intersection.
     """
+    from scipy.sparse import coo_array, csr_array
+
     parts = (
         (pred >= 0, pred, columns[0]),
         (target >= 0, target + classes, columns[1]),

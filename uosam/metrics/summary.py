@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from uosam.metrics.clusters import Match, find_match
 from uosam.metrics.counts import PIXELS, TRIMAP, Ids, PairTable, scored_rows
@@ -27,6 +27,9 @@ from uosam.metrics.scores import (
     mean_score,
     ratio,
 )
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -111,6 +114,8 @@ def summarise(
         sizes: how LUSS object sizes are averaged.
         match: given instead of found.
     """
+    from scipy.sparse import csr_array
+
     if match is None:
         match = find_match(
             table,

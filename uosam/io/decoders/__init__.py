@@ -1,0 +1,4 @@
+"""Quicker ways to the pixels of common files; whoever asks can do without them.
+
+May import what io may.
+"""

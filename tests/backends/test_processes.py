@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -58,3 +60,38 @@ def test_processes_take_gpus_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_device("cpu") == torch.device("cpu")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert choose_device("auto") == torch.device("cuda")
+
+@pytest.mark.parametrize("device", ["cpu", "auto"])
+def test_without_a_driver_the_choice_needs_no_torch(device: str) -> None:
+    ask = (
+        "import sys; from uosam.backends import BackendOptions, processes; "
+        "processes._has_driver = lambda: False; "
+        f"print(processes.may_fork(BackendOptions(device={device!r})), 'torch' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
+    elsewhere = sys.platform != "linux" and device == "auto"
+    assert found.stdout.split() == ["True", str(elsewhere)]
+
+
+def test_with_a_driver_torch_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_has_driver", lambda: True)
+    monkeypatch.setattr("uosam.backends.device.torch.cuda.is_available", lambda: True)
+    assert not processes.may_fork(BackendOptions(device="auto"))
+    monkeypatch.setattr("uosam.backends.device.torch.cuda.is_available", lambda: False)
+    assert processes.may_fork(BackendOptions(device="auto"))
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_driver_is_a_library_that_loads(monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
+    def load(name: str) -> None:
+        if not there:
+            raise OSError(name)
+
+    monkeypatch.setattr(processes.os.path, "exists", lambda path: False)
+    monkeypatch.setattr(processes.ctypes, "CDLL", load)
+    assert processes._has_driver() is there
+
+
+def test_a_device_of_amd_is_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes.os.path, "exists", lambda path: path == "/dev/kfd")
+    assert processes._has_driver()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
+import sys
 from typing import Literal
 
 from uosam.backends import BackendOptions
@@ -84,6 +86,20 @@ def _cores() -> int:
 
 
 def _computes_on_cpu(device: str) -> bool:
+    # torch knows, but its import takes more than a second, and only the workers need it.
+    if device == "cpu" or (device == "auto" and sys.platform == "linux" and not _has_driver()):
+        return True
     from uosam.backends.device import choose_device
 
     return choose_device(device).type == "cpu"
+
+
+def _has_driver() -> bool:
+    """Tell whether Linux may have an accelerator that torch can use: of NVIDIA or AMD."""
+    if any(os.path.exists(file) for file in ("/dev/kfd", "/dev/dxg")):
+        return True
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True

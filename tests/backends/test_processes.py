@@ -61,6 +61,7 @@ def test_processes_take_gpus_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert choose_device("auto") == torch.device("cuda")
 
+
 @pytest.mark.parametrize("device", ["cpu", "auto"])
 def test_without_a_driver_the_choice_needs_no_torch(device: str) -> None:
     ask = (
@@ -75,10 +76,10 @@ def test_without_a_driver_the_choice_needs_no_torch(device: str) -> None:
 
 def test_with_a_driver_torch_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "_has_driver", lambda: True)
-    monkeypatch.setattr("uosam.backends.device.torch.cuda.is_available", lambda: True)
-    assert not processes.may_fork(BackendOptions(device="auto"))
-    monkeypatch.setattr("uosam.backends.device.torch.cuda.is_available", lambda: False)
-    assert processes.may_fork(BackendOptions(device="auto"))
+    for kind in ("cuda", "cpu"):
+        found = torch.device(kind)
+        monkeypatch.setattr("uosam.backends.device.choose_device", lambda name, d=found: d)
+        assert processes.may_fork(BackendOptions(device="auto")) == (kind == "cpu")
 
 
 @pytest.mark.parametrize("there", [True, False])

@@ -24,7 +24,7 @@ from scipy.spatial.distance import squareform
 
 from uosam.errors import BackendError, ConfigError, InputError
 from uosam.io.atomic import write_atomic
-from uosam.io.images import read_image
+from uosam.io.images import fetch_image
 from uosam.lookup import lookup
 from uosam.structures import Floats, Image
 
@@ -134,7 +134,7 @@ def load(
     for picture in pictures:
         # What cannot be read is reported when its turn to be labelled comes.
         with suppress(InputError):
-            grids.append(describe(read_image(picture)).transpose(1, 2, 0).astype(np.float16))
+            grids.append(describe(fetch_image(picture)).transpose(1, 2, 0).astype(np.float16))
     found = find(grids, classes, over=over, space=space, dims=dims, seed=seed)
     if save is not None:
         buffer = io.BytesIO()

@@ -20,7 +20,7 @@ import torch
 from uosam.backends import BackendOptions, load_backend
 from uosam.errors import BackendError, ConfigError, InputError
 from uosam.io.atomic import write_atomic
-from uosam.io.images import read_image
+from uosam.io.images import fetch_image
 from uosam.structures import Embedding, Floats, Image
 
 from .pictures import enlarge
@@ -88,7 +88,7 @@ def load(
     for picture in pictures:
         # What cannot be read is reported when its turn to be labelled comes.
         with suppress(InputError):
-            cells.append(_spread(_directions(encoder.embed(read_image(picture)))))
+            cells.append(_spread(_directions(encoder.embed(fetch_image(picture)))))
     found = np.concatenate(cells) if cells else np.zeros((0, 1), np.float32)
     centres = cluster(found, classes, seed)
     if save is not None:

@@ -32,7 +32,7 @@ from uosam.backends.weights.restricted_pickle import read_checkpoint
 from uosam.backends.weights.state_dict import entry, fill, take, tensors
 from uosam.errors import BackendError, InputError
 from uosam.io.atomic import write_atomic
-from uosam.io.images import read_image
+from uosam.io.images import fetch_image
 from uosam.structures import Floats, Image
 
 from .pictures import check_picture, normalise
@@ -105,7 +105,7 @@ def load_fitted(
     for picture in pictures:
         # What cannot be read is reported when its turn to be labelled comes.
         with suppress(InputError):
-            prototypes.append(model.prototype(read_image(picture)))
+            prototypes.append(model.prototype(fetch_image(picture)))
     stacked = np.stack(prototypes) if prototypes else np.zeros((0, COMPONENTS), np.float32)
     found = cluster(stacked, seed=seed)
     if save is not None:

@@ -94,7 +94,7 @@ def command(
     from uosam.runs.words.options import CaptionOptions
 
     spread = read_spread(shard, engine, gpus, workers if workers > 1 else None)
-    from uosam.io.stores.mounts import mount
+    from uosam.io.stores.mounts import mount, mount_file
 
     *inputs, out = (mount(path, keep=path is paths[-1]) for path in paths)
     wanted = 1 if by in ("proposals", "prompts") else 2
@@ -108,11 +108,11 @@ def command(
     sections = _settle([*given, *(settings or [])])
     options = CaptionOptions(
         by=by,  # type: ignore[arg-type]  # checked there
-        prompts=prompts,
+        prompts=prompts and str(mount_file(prompts)),
         whole_classes=whole_classes,
         min_area=min_area,
         most=most,
-        overlay=overlay,
+        overlay=overlay and str(mount(Path(overlay), keep=True)),
         workers=workers,
         overwrite=overwrite,
         **sections,

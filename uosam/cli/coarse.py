@@ -93,7 +93,7 @@ def command(
     from uosam.cli.progress import show_progress
     from uosam.errors import ConfigError
     from uosam.io.pairs import find_pictures
-    from uosam.io.stores.mounts import mount
+    from uosam.io.stores.mounts import as_given, mount
     from uosam.runs.coarse import label_folder
     from uosam.runs.coarse_models import CoarseOptions, choose_clusters, describe_model
     from uosam.runs.summary import describe
@@ -120,7 +120,7 @@ def command(
         checkpoint=checkpoint,
         device=device,
         settings=parsed,
-        scores=scores,
+        scores=scores and str(mount(Path(scores), keep=True)),
         compress=compress,
         overwrite=overwrite,
     )
@@ -141,7 +141,7 @@ def command(
     facts = describe_model(model, parsed, checkpoint)
     background = " --background none" if facts.background is None else ""
     tell_next(spread, out)
-    typer.echo(printable(f"next: uosam refine {images} {out} REFINED{background}"))
+    typer.echo(printable(as_given(f"next: uosam refine {images} {out} REFINED{background}")))
     if run.failures:
         raise typer.Exit(1)
 

@@ -63,8 +63,10 @@ def estimate(
     """
     from uosam.cli.progress import show_progress
     from uosam.io.pairs import find_pictures
+    from uosam.io.stores.mounts import mount
     from uosam.runs.depth.files import estimate_folder
 
+    images, out = mount(images), mount(out, keep=True)
     with _stoppable(), show_progress(len(find_pictures(images)[0]), verb="estimating") as outcome:
         run = estimate_folder(
             images, out, checkpoint, device=device, overwrite=overwrite, on_outcome=outcome
@@ -95,8 +97,10 @@ def render(
     """
     from uosam.cli.progress import show_progress
     from uosam.io.depth import DepthOptions
+    from uosam.io.stores.mounts import mount
     from uosam.runs.depth.files import find_depths, render_folder
 
+    depth, out = mount(depth), mount(out, keep=True)
     options = DepthOptions(
         encoding=encoding,
         mode=mode,  # type: ignore[arg-type]
@@ -156,6 +160,8 @@ def view(
     uosam depth view photo.jpg depth.npz scene.glb --scale 2 --mesh --film turn.gif
     """
     from uosam.errors import InputError
+    from uosam.io.stores.mounts import bring
+    from uosam.io.stores.outbox import outbox
     from uosam.runs.depth.scene import ViewOptions, build_view, write_built
 
     if len(paths) not in (3, 4):
@@ -163,7 +169,10 @@ def view(
             f"expected PHOTO DEPTH [MASK] OUT.glb, got {len(paths)} paths: "
             f"{' '.join(map(str, paths))}"
         )
-    photo, depth, *masks, out = paths
+    photo, depth, *masks = map(bring, paths[:-1])
+    out, film = outbox(paths[-1]), film and outbox(film)
+    intrinsics, pose = intrinsics and bring(intrinsics), pose and bring(pose)
+    matrices = matrices and bring(matrices)
     options = ViewOptions(
         encoding=encoding,
         scale=scale,
@@ -218,9 +227,13 @@ def fuse(
     from uosam.errors import ConfigError, InputError
     from uosam.geometry.fusion import FusionOptions
     from uosam.io.atomic import write_atomic
+    from uosam.io.stores.mounts import bring
+    from uosam.io.stores.outbox import outbox
     from uosam.runs.depth.fusion import SceneOptions, encode_frames, fuse_scene
     from uosam.runs.depth.scene import write_built
 
+    scene, masks, out = bring(scene), bring(masks), outbox(out)
+    intrinsics = intrinsics and bring(intrinsics)
     options = SceneOptions(
         encoding=encoding,
         resize=resize,
@@ -260,11 +273,13 @@ def _labels(background: str | None) -> LabelOptions:
 
 
 def _tell(written: list[Path], points: int, notes: tuple[str, ...]) -> None:
+    from uosam.io.stores.mounts import as_given
+
     typer.echo(f"points   {points}")
     for note in notes:
         typer.echo(f"note     {note}")
     for path in written:
-        typer.echo(f"wrote    {path} ({path.stat().st_size / 1e6:.1f} MB)")
+        typer.echo(as_given(f"wrote    {path} ({path.stat().st_size / 1e6:.1f} MB)"))
 
 
 @contextmanager

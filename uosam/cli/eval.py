@@ -173,11 +173,11 @@ def command(
     from uosam.evaluation.export import Outputs, write_outputs
     from uosam.evaluation.types import EvaluateOptions
     from uosam.io.stores.mounts import bring
-    from uosam.io.stores.store import read_url
+    from uosam.io.stores.outbox import outbox
 
     preds, target = _sides(paths, gt)
-    if any(map(read_url, [*preds, target])):
-        preds, target = [bring(path) for path in preds], bring(target)
+    preds, target = [bring(path) for path in preds], bring(target)
+    match, named, classes = (path and bring(path) for path in (match, named, classes))
     words: dict[str, Any] = {
         "matching": matching,
         "solver": solver,
@@ -200,15 +200,15 @@ def command(
         **words,
     )
     outputs = Outputs(
-        json=json_file,
-        csv=csv,
-        per_image=per_image,
-        per_class=per_class,
-        per_object=per_object,
+        json=json_file and outbox(json_file),
+        csv=csv and outbox(csv),
+        per_image=per_image and outbox(per_image),
+        per_class=per_class and outbox(per_class),
+        per_object=per_object and outbox(per_object),
         names=read_class_names(classes, options.resolve()) if classes else None,
-        gallery=gallery,
-        html=html,
-        images=images,
+        gallery=gallery and outbox(gallery),
+        html=html and outbox(html),
+        images=images and bring(images),
     )
     evaluation = _evaluate(preds, target, options)
     write_outputs(evaluation, outputs)

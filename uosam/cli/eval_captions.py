@@ -37,8 +37,10 @@ def command(
     import json
 
     from uosam.evaluation.captions import read_caption_table
+    from uosam.io.stores.mounts import bring
     from uosam.metrics.captions import score_captions
 
+    table, spice = bring(table), spice and bring(spice)
     candidates, references = read_caption_table(table)
     scores = score_captions(candidates, references)
     values = dict(vars(scores))

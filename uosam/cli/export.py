@@ -99,6 +99,9 @@ def command(
     from uosam.config import load_config
     from uosam.errors import ConfigError
     from uosam.interchange.pseudo.labels import PseudoOptions
+    from uosam.io.stores.mounts import bring
+    from uosam.io.stores.outbox import outbox
+    from uosam.io.stores.store import read_url
     from uosam.runs.exchange.export import export_folder, import_folder
     from uosam.runs.exchange.masks import read_names
     from uosam.runs.exchange.pseudo import export_pseudo
@@ -119,7 +122,12 @@ def command(
         },
         link,
     )
-    names = read_names(classes) if classes else None
+    if out is None and read_url(source) is not None:
+        raise ConfigError(f"{source} lies elsewhere; give the folder to write after it")
+    source, images = bring(source), images and bring(images)
+    confidence = confidence and bring(confidence)
+    shown, out = out, out and outbox(out)
+    names = read_names(bring(classes)) if classes else None
     if back is not None:
         folder = out or source.with_name(f"{source.stem}-masks")
         done = import_folder(source, folder, back, names=names, overwrite=overwrite)
@@ -161,7 +169,7 @@ def command(
             link=link,
             overwrite=overwrite,
         )
-    typer.echo("\n".join([f"{'written to':<18} {folder}", *done.describe()]))
+    typer.echo("\n".join([f"{'written to':<18} {shown or folder}", *done.describe()]))
     if done.failures:
         raise typer.Exit(1)
 

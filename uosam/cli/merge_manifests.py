@@ -19,10 +19,11 @@ def command(
 
     uosam merge-manifests refined
     """
+    from uosam.io.stores.mounts import mount
     from uosam.runs.spread.merging import merge_manifests
     from uosam.text import one_line
 
-    merged = merge_manifests(out)
+    merged = merge_manifests(mount(out, keep=True))
     total = sum(merged.status.values()) + len(merged.failures)
     typer.echo(f"{'shards':<18} {merged.shards}\n{'pictures':<18} {total}")
     for status, count in merged.status.items():

@@ -134,10 +134,12 @@ def command(
     from uosam.errors import ConfigError, InputError
     from uosam.io.codecs import LabelOptions
     from uosam.io.pairs import find_pairs
-    from uosam.io.stores.mounts import bring
+    from uosam.io.stores.mounts import mount, mount_file
     from uosam.regions.naming import NamingOptions
 
-    images, masks = bring(images), bring(masks)
+    images, masks, out = mount(images), mount(masks), mount(out, keep=True)
+    apply = apply and mount_file(apply)
+    overlay = overlay and mount(overlay, keep=True)
     spread = read_spread(shard, engine, gpus, workers if workers > 1 else None)
     given = [f"naming.assign={assign}", f"naming.debias={debias}", f"text.device={device}"]
     given += [f"labels.background={background}"]
@@ -255,6 +257,7 @@ def _name(
     from uosam.backends.text.phrases import load as load_phrases
     from uosam.cli.progress import show_progress
     from uosam.datasets.vocabulary import read_vocabulary
+    from uosam.io.stores.mounts import as_given
     from uosam.runs.naming.report import draw_names
     from uosam.runs.naming.vote import name_folder, tell
     from uosam.runs.summary import describe
@@ -282,9 +285,10 @@ def _name(
         if named.clusters:
             draw_names(named, pairs.samples, out)
     typer.echo("\n".join(describe(named.run)))
-    typer.echo("\n".join(tell(named, out / "names.csv")))
+    typer.echo(as_given("\n".join(tell(named, out / "names.csv"))))
     if named.clusters:
-        typer.echo(f"look at {out / 'index.html'}; edit the column name of {out / 'names.csv'}")
-        typer.echo(f"next: uosam name {inputs[0]} {inputs[1]} NAMED --apply {out / 'names.csv'}")
+        table = out / "names.csv"
+        typer.echo(as_given(f"look at {out / 'index.html'}; edit the column name of {table}"))
+        typer.echo(as_given(f"next: uosam name {inputs[0]} {inputs[1]} NAMED --apply {table}"))
     if named.run.failures:
         raise typer.Exit(1)

@@ -183,10 +183,13 @@ def command(
     options = load_config(config, [*given, *(settings or [])])
     if depth is not None and options.refine.global_region.grid == 0:
         options = load_config(config, ["global_region.grid=16", *given, *(settings or [])])
-    from uosam.io.stores.mounts import mount
+    from uosam.io.stores.mounts import bring, mount
+    from uosam.io.stores.outbox import outbox
+    from uosam.io.stores.store import names_file
 
     spread = read_spread(shard, engine, gpus, workers)
-    *inputs, out = (mount(path, keep=path is paths[-1]) for path in paths)
+    inputs = [bring(path) if names_file(path) else mount(path) for path in paths[:-1]]
+    out = outbox(paths[-1]) if names_file(paths[-1]) else mount(paths[-1], keep=True)
     table = options.engine.manifest
     if len(inputs) != (0 if table else 2):
         expected = "OUT alone, since a manifest names the files" if table else "IMAGES MASKS OUT"

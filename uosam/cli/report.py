@@ -33,9 +33,13 @@ def command(
 
     One file without any other: send it, open it in any browser.
     """
+    from uosam.io.stores.mounts import as_given, at_hand, bring, mount
     from uosam.runs.exchange.masks import read_names
     from uosam.runs.report import write_report
 
-    names = read_names(classes) if classes else None
+    names = read_names(bring(classes)) if classes else None
+    images, masks = images and mount(images), masks and mount(masks)
+    out = mount(out, keep=True)
     path = write_report(out, images=images, masks=masks, manifest=manifest, names=names)
-    typer.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+    with at_hand(path):
+        typer.echo(as_given(f"{path}: {path.stat().st_size / 1e6:.1f} MB"))

@@ -54,13 +54,15 @@ def read_spread(
 
 def tell_next(spread: Spread, out: object, then: str = "") -> None:
     """Say what follows once all shards are done."""
+    from uosam.io.stores.mounts import as_given
     from uosam.text import printable
 
     if spread.shard is not None:
         after = f", then {then}" if then else ""
+        shown = as_given(str(out))
         typer.echo(
             printable(
                 f"next: when all {spread.shard.count} shards are done, "
-                f"uosam merge-manifests {out}{after}"
+                f"uosam merge-manifests {shown}{after}"
             )
         )

@@ -37,7 +37,11 @@ def command(
     from uosam.evaluation.evaluate import read_match
     from uosam.evaluation.submit import Method, submit
     from uosam.io.outputs import check_outputs
+    from uosam.io.stores.mounts import bring
+    from uosam.io.stores.outbox import outbox
 
+    shown, output = output, outbox(output)
+    pred, match, images = bring(pred), match and bring(match), images and bring(images)
     method = Method(
         name=name,
         data=data,
@@ -56,4 +60,4 @@ def command(
         images=images,
         count=count,
     )
-    typer.echo(f"{output}: {masks} masks, method.txt{', match.json' if match else ''}")
+    typer.echo(f"{shown}: {masks} masks, method.txt{', match.json' if match else ''}")

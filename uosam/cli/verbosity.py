@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
+from uosam.cli.stopping import sending
+
 LOGGER = "uosam"
 """Parent of the loggers of all modules."""
 
@@ -58,7 +60,8 @@ def speaking(command: Callable[..., Any]) -> Callable[..., Any]:
     def run(*, verbose: int = 0, quiet: bool = False, **arguments: Any) -> Any:
         if verbose or quiet:
             set_verbosity(verbose, quiet)
-        return command(**arguments)
+        with sending():
+            return command(**arguments)
 
     extra = {"verbose": (Verbose, 0), "quiet": (Quiet, False)}
     parameters = [

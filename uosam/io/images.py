@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from uosam.errors import ConfigError, InputError
 from uosam.io.exif import Exif, orientation_of
+from uosam.io.stores.mounts import at_hand
 from uosam.structures import Image
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".gif")
@@ -100,6 +101,17 @@ def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> Image:
             of a kind without a fixed range (32-bit integer or float).
     """
     return read_picture(path, max_pixels=max_pixels).image
+
+
+def fetch_image(path: Path) -> Image:
+    """Read a picture wherever it lies, and leave no copy here.
+
+    Raises:
+        InputError: as ``read_image``.
+        OSError: its store fails again and again.
+    """
+    with at_hand(path):
+        return read_image(path)
 
 
 def read_head(path: Path) -> tuple[tuple[int, int], int] | None:

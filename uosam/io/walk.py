@@ -7,7 +7,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from uosam.errors import InputError
+from uosam.io.stores.archives import ASIDE
 from uosam.io.stores.mounts import list_store
+
+_HIDDEN = (".", "__MACOSX", ASIDE)
 
 
 def list_files(
@@ -20,8 +23,9 @@ def list_files(
 def walk_files(folder: Path, suffixes: Iterable[str], unreadable: dict[str, str]) -> Iterator[str]:
     """Yield the files below a folder in order of their names without suffix.
 
-    Links are followed, loops are not. Hidden files and folders and what archives of macOS bring
-    (``__MACOSX``) are passed over. One folder at a time is in memory.
+    Links are followed, loops are not. Hidden files and folders, what archives of macOS bring
+    (``__MACOSX``) and a run's notes in an archive (``__uosam__``) are passed over. One folder at a
+    time is in memory.
 
     Args:
         folder: where to look.
@@ -73,7 +77,7 @@ def _sort_names(names: Iterable[str], suffixes: frozenset[str]) -> list[str]:
     chosen = []
     for name in names:
         stem, suffix = os.path.splitext(name)
-        hidden = any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
+        hidden = any(part.startswith(_HIDDEN) for part in name.split("/"))
         if suffix.lower() in suffixes and not hidden:
             chosen.append((stem, name))
     return [name for _, name in sorted(chosen)]
@@ -91,7 +95,7 @@ def _list(folder: str, suffixes: frozenset[str]) -> list[tuple[str, str]]:
             if name.startswith("."):
                 continue
             if _is_folder(entry):
-                if not name.startswith("__MACOSX"):
+                if not name.startswith(_HIDDEN):
                     found.append((f"{name}/", f"{name}/"))
             else:
                 stem, suffix = os.path.splitext(name)

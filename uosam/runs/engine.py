@@ -11,12 +11,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from uosam.errors import InputError
+from uosam.errors import ConfigError, InputError
 from uosam.io.atomic import write_atomic
 from uosam.io.outputs import check_outputs
-from uosam.io.stores.mounts import pull, push, put, release
+from uosam.io.stores.mounts import as_given, boxes, pull, push, put, release
 from uosam.runs.journal import finish, manifest_path, open_journal, partial_path, record
-from uosam.runs.manifest import MANIFEST
+from uosam.runs.manifest import NOTES
 from uosam.runs.spread.launch import HERE, Spread
 from uosam.runs.spread.workers import do_all
 from uosam.runs.summary import Run, Tally, encode_summary
@@ -65,6 +65,11 @@ def run_folder(
         BackendError: the model cannot be loaded, or a worker process died.
     """
     start = time.perf_counter()
+    if boxes() and (spread.shard is not None or spread.engine != "local"):
+        raise ConfigError(
+            f"{as_given(str(task.out))}: an archive is written by one machine in one run; give a "
+            "folder, or leave out --shard and --engine"
+        )
     _check_outputs(task, samples)
     header = task.header()
     tally = Tally(
@@ -76,8 +81,9 @@ def run_folder(
     shard, chosen = spread.shard, spread.take(samples)
     manifest = manifest_path(task.out, shard)
     partial = partial_path(task.out, shard)
+    noted: list[str] = []
     with suppress(OSError):  # told when the first output cannot be written
-        pull(task.out, [MANIFEST, manifest.name, partial.name])
+        noted = pull(task.out, NOTES)
     with (
         _keeping(task.out, partial.name),
         open_journal(task.out, header, overwrite=task.overwrite, shard=shard) as journal,
@@ -96,7 +102,8 @@ def run_folder(
             for name, data in (files or {}).items():
                 write_atomic(task.out / name, data)
             finish(journal)
-            push(task.out, [manifest.name, *(files or {})], gone=[partial.name])
+            gone = [name for name in noted if not (task.out / name).exists()]  # of shards
+            push(task.out, [manifest.name, *(files or {})], gone=[partial.name, *gone])
         except OSError as error:
             # The results are safe on disk or recorded as failed.
             tally.failures[manifest.name] = explain(error)
@@ -105,7 +112,7 @@ def run_folder(
         name = f"summary{'' if shard is None else shard.suffix}.json"
         put(task.out / name, encode_summary(run, header, inputs))
         if manifest.name not in tally.failures:  # else this machine alone has it
-            release(task.out / own for own in (name, manifest.name, *(files or {})))
+            release(task.out / own for own in (name, manifest.name, *noted, *(files or {})))
     return run
 
 

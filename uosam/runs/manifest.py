@@ -27,6 +27,8 @@ from uosam.structures import Sample
 
 MANIFEST = "manifest.jsonl"
 PARTIAL = "manifest.partial.jsonl"
+NOTES = ("manifest*.jsonl", "summary.shard-*.json")
+"""What a run, or a shard of one, leaves for the next."""
 
 LOOKED_AT = 50
 """Masks that are compared, spread over the folder."""

@@ -12,17 +12,17 @@ import numpy as np
 
 from uosam.config import load_config
 from uosam.errors import ConfigError, InputError, UosamError
-from uosam.io.atomic import write_atomic
 from uosam.io.binary import settle_labels
 from uosam.io.codecs import LabelOptions, read_with
 from uosam.io.images import read_image
 from uosam.io.listings.table import read_manifest
 from uosam.io.pairs import Pairs, find_pairs
+from uosam.io.stores.mounts import at_hand, mount, pull, put, release
 from uosam.report.page import BUDGET, Entry, Page, encode_page, make_entry
 from uosam.runs.details import read_number, read_objects
 from uosam.runs.exchange.coco_masks import UNPACKED
 from uosam.runs.journal import read_rows
-from uosam.runs.manifest import MANIFEST
+from uosam.runs.manifest import MANIFEST, NOTES
 from uosam.runs.rows import Row
 from uosam.structures import IGNORE, Decision, LabelMap, Sample
 from uosam.text import explain
@@ -57,6 +57,7 @@ def write_report(
     Raises:
         InputError: the folder holds no run, or pictures and masks are not found.
     """
+    noted = pull(out, (*NOTES, "summary.json", "config.yaml"))
     header, rows = read_rows(out)
     if header is None and not rows:
         raise InputError(f"{out}: expected the output of uosam refine, found no {MANIFEST}")
@@ -84,7 +85,8 @@ def write_report(
     page = _page(out, entries, rows, summary, failures, classes)
     path = out / FILE
     try:
-        write_atomic(path, encode_page(page, entries))
+        put(path, encode_page(page, entries))
+        release(out / name for name in noted)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from error
     return path
@@ -139,12 +141,13 @@ def _entry(
 ) -> Entry:
     assert sample.image is not None
     assert sample.coarse is not None
-    coarse = read_with(sample.coarse, options)
     path = out / row["output"]
     if not path.resolve().is_relative_to(out.resolve()):
         raise InputError(f"{path}: lies outside of {out}")
-    refined = read_with(path, options).labels
-    image = read_image(sample.image)
+    with at_hand(sample.image, sample.coarse, path):
+        coarse = read_with(sample.coarse, options)
+        refined = read_with(path, options).labels
+        image = read_image(sample.image)
     if not image.shape[:2] == coarse.labels.shape == refined.shape:
         raise InputError(f"{sample.image}: picture and masks differ in size")
     verdicts = read_objects(row)
@@ -260,7 +263,7 @@ def _find(
 ) -> Pairs:
     """Find pictures and masks where the user or the run say."""
     given = summary.get("inputs")
-    paths = [Path(str(path)) for path in given] if isinstance(given, list) else []
+    paths = [mount(Path(str(path))) for path in given] if isinstance(given, list) else []
     if manifest is None and images is None and masks is None and len(paths) == 1:
         manifest = paths[0] if paths[0].is_file() else None
     if manifest is not None:

@@ -143,7 +143,8 @@ def encode_summary(run: Run, header: Row, inputs: Sequence[Path] = ()) -> bytes:
         "inputs": [str(path.resolve()) for path in inputs],
     }
     where = {"python": platform.python_version(), "machine": platform.machine()}
-    return (json.dumps({**figures, **header, **where}, indent=2) + "\n").encode()
+    text = json.dumps({**figures, **header, **where}, indent=2)
+    return f"{as_given(text)}\n".encode()
 
 
 _NAMED = 3

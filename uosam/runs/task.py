@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 from uosam.errors import InputError, UosamError
 from uosam.io.images import read_head
-from uosam.io.stores.mounts import fetch, mounts, put, release, remove
+from uosam.io.stores.mounts import as_given, fetch, mounts, put, release, remove
 from uosam.runs.manifest import file_digest
 from uosam.runs.rows import Row
 from uosam.structures import Sample
@@ -258,7 +258,7 @@ def failure(task: Task, sample: Sample, done: Row | None, error: Exception) -> O
         with suppress(OSError, UosamError):
             remove(task.output(sample))
     release(_files(task, sample))
-    return Outcome(row={"name": sample.name, "error": explain(error)})
+    return Outcome(row={"name": sample.name, "error": as_given(explain(error))})
 
 
 def is_good(task: Task, sample: Sample, row: Row) -> bool:

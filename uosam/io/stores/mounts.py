@@ -13,18 +13,25 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from fnmatch import fnmatch
 from pathlib import Path, PurePath, PurePosixPath
 
-from uosam.errors import InputError
 from uosam.io.atomic import write_atomic
-from uosam.io.stores.store import ARCHIVES, Store, read_url
+from uosam.io.stores.archives import check_archive, unpack
+from uosam.io.stores.store import ARCHIVES, Store, hide, read_url
 
 _mounts: dict[str, Store] = {}
 """Of this process: folder and store."""
 
 _kept: set[str] = set()
 """Folders of outputs."""
+
+_boxes: dict[str, str] = {}
+"""Folders of outputs that become archives."""
+
+_urls: dict[str, str] = {}
+"""What folders of this machine stand for, of whatever kind."""
 
 
 def mount(path: Path, *, keep: bool = False) -> Path:
@@ -34,33 +41,60 @@ def mount(path: Path, *, keep: bool = False) -> Path:
 
     Args:
         path: maybe a URL, as ``pathlib`` spells it.
-        keep: whether the folder outlives this process, for a run to find its notes again.
+        keep: whether the folder outlives this process, for a run to find its notes again. One
+            that is to become an archive is then a folder like any other, until ``deliver``.
+
+    Raises:
+        InputError: a folder inside of an archive is to be kept, or the archive is none.
     """
     url = read_url(path)
     if url is None:
         return path
+    if keep:
+        folder = Path(_base(), hashlib.sha256(url.encode()).hexdigest()[:16])
+        if str(folder) in _kept or str(folder) in _boxes:
+            return folder
+        if url.partition(":")[0].lower() in ARCHIVES:
+            check_archive(url)
+            with contextlib.suppress(OSError):  # of a run that never began
+                folder.rmdir()
+            if not folder.is_dir():
+                unpack(url, folder)
+            _boxes[str(folder)] = _urls[str(folder)] = url
+            return folder
+        folder.mkdir(exist_ok=True, mode=0o700)
+        _kept.add(str(folder))
+    else:
+        for known, store in _mounts.items():  # pictures and masks may lie in one folder
+            if store.url == _tidy(url) and known not in _kept:
+                return Path(known)
+        folder = temporary()
+    _mounts[str(folder)] = Store(url=_tidy(url))
+    _urls[str(folder)] = _tidy(url)
+    return folder
+
+
+def temporary(url: str = "") -> Path:
+    """Make a folder of this process, which goes when it ends; messages call it ``url``."""
+    folder = Path(tempfile.mkdtemp(dir=_base()))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    if url:
+        _urls[str(folder)] = url
+    return folder
+
+
+def boxes() -> dict[str, str]:
+    """Return the folders of this machine that become archives, with the URLs of these."""
+    return _boxes
+
+
+def _base() -> str:
     user = str(os.getuid()) if hasattr(os, "getuid") else "user"
     base = os.environ.get("UOSAM_STAGING") or os.path.join(
         tempfile.gettempdir(), f"uosam-staging-{user}"
     )
     os.makedirs(base, exist_ok=True, mode=0o700)
-    if keep:
-        if url.partition(":")[0].lower() in ARCHIVES:
-            raise InputError(f"{url}: archives are read and never written; give a folder")
-        folder = Path(os.path.realpath(base), hashlib.sha256(url.encode()).hexdigest()[:16])
-        if str(folder) in _kept:
-            return folder
-        folder.mkdir(exist_ok=True, mode=0o700)
-    else:
-        for known, store in _mounts.items():  # pictures and masks may lie in one folder
-            if store.url == _tidy(url) and known not in _kept:
-                return Path(known)
-        folder = Path(tempfile.mkdtemp(dir=os.path.realpath(base)))
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    _mounts[str(folder)] = Store(url=_tidy(url))
-    if keep:
-        _kept.add(str(folder))
-    return folder
+    return os.path.realpath(base)
 
 
 def mount_file(path: str | os.PathLike[str]) -> Path:
@@ -105,8 +139,8 @@ def is_there(path: Path) -> bool:
 
 def as_given(text: str) -> str:
     """Put URLs in the place of the folders that stand for them, for whoever reads a message."""
-    for folder, store in _mounts.items():
-        text = text.replace(folder, store.shown)
+    for folder, url in _urls.items():
+        text = text.replace(folder, hide(url))
     return text
 
 
@@ -122,7 +156,8 @@ def locate(path: Path) -> PurePath:
     """
     found = find_store(path)
     if found is None:
-        return path.resolve()
+        url = _boxes.get(os.fspath(path))
+        return path.resolve() if url is None else PurePosixPath(url)
     return PurePosixPath(found[0].url, found[1])
 
 
@@ -158,6 +193,20 @@ def fetch(paths: Iterable[Path]) -> None:
         if found is not None and not path.is_file():
             with contextlib.suppress(FileNotFoundError):
                 write_atomic(path, found[0].read(found[1]))
+
+
+@contextlib.contextmanager
+def at_hand(*paths: Path) -> Iterator[None]:
+    """Have files here while the block runs, wherever they lie; one that is not there stays missing.
+
+    Raises:
+        OSError: the store fails again and again.
+    """
+    fetch(paths)
+    try:
+        yield
+    finally:
+        release(paths)
 
 
 def release(paths: Iterable[Path]) -> None:
@@ -203,14 +252,25 @@ def list_store(folder: Path) -> Iterable[str] | None:
     return (name[len(prefix) :] for name in store.names() if name.startswith(prefix))
 
 
-def pull(folder: Path, names: Iterable[str]) -> None:
-    """Fetch what a run noted of itself, unless this machine has it.
+def pull(folder: Path, patterns: Sequence[str]) -> list[str]:
+    """Fetch what runs noted of themselves in a folder, unless this machine has it.
+
+    Args:
+        folder: of outputs.
+        patterns: of file names in the folder itself, such as ``manifest*.jsonl``.
+
+    Returns:
+        Names of the notes that the store has; none for a folder of this machine.
 
     Raises:
         OSError: the store fails again and again.
     """
-    if find_store(folder) is not None:
-        fetch(folder / name for name in names)
+    found = find_store(folder)
+    if found is None:
+        return []
+    names = [name for name in found[0].top() if any(fnmatch(name, one) for one in patterns)]
+    fetch(folder / name for name in names)
+    return names
 
 
 def push(folder: Path, names: Iterable[str], *, gone: Iterable[str] = ()) -> None:

@@ -30,6 +30,11 @@ WHOLE = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "az", "hf", "memory"})
 ARCHIVES = frozenset({"zip", "tar"})
 """Stores that are read alone."""
 
+_FILES = (
+    *(".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".gif"),
+    *(".npy", ".npz", ".json"),
+)
+
 _SCHEME = re.compile(r"\b([a-z][a-z0-9+.]*):/+", re.IGNORECASE)
 _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 
@@ -51,6 +56,18 @@ def read_url(path: str | os.PathLike[str]) -> str | None:
         return None
     url = _SCHEME.sub(r"\1://", text)
     return None if url.startswith("file://") else url
+
+
+def names_file(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a URL is that of a picture, a mask or a table, by its ending.
+
+    >>> names_file("s3://bucket/a.PNG"), names_file("zip://::a.zip"), names_file("s3://b/v1.0")
+    (True, False, False)
+    >>> names_file("a.png")
+    False
+    """
+    url = read_url(path)
+    return url is not None and url.partition("::")[0].lower().endswith(_FILES)
 
 
 def hide(text: str) -> str:
@@ -120,6 +137,25 @@ class Store:
                 name = path[len(root) :].lstrip("/") if root else path.lstrip("/")
                 yield name.removeprefix("./")
 
+    def top(self) -> list[str]:
+        """Return the names of the files in the folder itself; none if there is no such folder.
+
+        Raises:
+            OSError: the store fails again and again.
+        """
+        filesystem, root = self._place
+
+        def look() -> list[str]:
+            filesystem.invalidate_cache()
+            try:
+                found = filesystem.ls(root, detail=True)
+            except FileNotFoundError:
+                return []
+            names = (entry["name"].rstrip("/") for entry in found if entry["type"] == "file")
+            return sorted(name.rpartition("/")[2] for name in names)
+
+        return self._insist("", look)
+
     def read(self, name: str) -> bytes:
         """Return a file whole.
 
@@ -131,9 +167,9 @@ class Store:
         def get() -> bytes:
             path = self._path(name)
             data: bytes = filesystem.cat_file(path)
-            size = filesystem.info(path)["size"]
+            size = self._size(path)
             if size is not None and len(data) != size:
-                filesystem.invalidate_cache()
+                filesystem.invalidate_cache(path)
                 raise OSError(f"got {len(data)} of {size} bytes")
             return data
 
@@ -170,8 +206,8 @@ class Store:
                 filesystem.makedirs(parent, exist_ok=True)
                 filesystem.pipe_file(temporary, data)
                 filesystem.mv(temporary, path)
-            filesystem.invalidate_cache()
-            size = filesystem.info(path)["size"]
+            filesystem.invalidate_cache(path)
+            size = self._size(path)
             if size is not None and size != len(data):
                 raise OSError(f"wrote {len(data)} bytes, {size} arrived")
 
@@ -184,6 +220,13 @@ class Store:
             self._insist(name, lambda: filesystem.rm_file(self._path(name)))
         except FileNotFoundError:
             return
+
+    def _size(self, path: str) -> int | None:
+        filesystem, _ = self._place
+        # The Hub's file system lists a whole folder for less than that.
+        more = {"expand_info": True} if self.kind == "hf" else {}
+        size: int | None = filesystem.info(path, **more)["size"]
+        return size
 
     def _path(self, name: str) -> str:
         filesystem, root = self._place

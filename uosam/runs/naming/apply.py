@@ -20,6 +20,7 @@ from uosam.io.codecs import LabelFile, LabelOptions, encode_labels, read_with
 from uosam.io.images import check_same_size, read_image
 from uosam.io.outputs import check_folders
 from uosam.io.pairs import Pairs
+from uosam.io.stores.mounts import at_hand, is_there
 from uosam.regions.plans import Plan, plan_names, plan_target
 from uosam.regions.tables import read_csv, read_order
 from uosam.report.overlay import draw_labels
@@ -170,7 +171,8 @@ def make_plan(
     names = read_csv(_read(table), str(table))
     background: int | None = None
     if samples and samples[0].coarse is not None:
-        background = read_with(samples[0].coarse, labels).spec.background
+        with at_hand(samples[0].coarse):
+            background = read_with(samples[0].coarse, labels).spec.background
     if background in names:  # it was named like any other
         background = None
     if target is not None:
@@ -180,7 +182,7 @@ def make_plan(
             names, words, has_background=vocabulary.background, background=background
         )
     beside = table.with_name("names.json")
-    order = read_order(_read(beside), str(beside)) if beside.is_file() else []
+    order = read_order(_read(beside), str(beside)) if is_there(beside) else []
     return plan_names(names, order, background=background)
 
 
@@ -216,7 +218,8 @@ def _read(path: Path) -> bytes:
         InputError: it cannot be read.
     """
     try:
-        return path.read_bytes()
+        with at_hand(path):
+            return path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
 
@@ -274,7 +277,7 @@ def _refuse_named(folder: Path) -> None:
         ConfigError: the manifest beside them says so.
     """
     try:
-        with (folder / MANIFEST).open(encoding="utf-8") as file:
+        with at_hand(folder / MANIFEST), (folder / MANIFEST).open(encoding="utf-8") as file:
             header = json.loads(file.readline())
         named = MARK in header["settings"]
     except (OSError, ValueError, KeyError, TypeError):

@@ -25,6 +25,7 @@ from uosam.errors import InputError
 from uosam.io.images import check_same_size, read_image
 from uosam.io.outputs import check_folders
 from uosam.io.pairs import Pairs
+from uosam.io.stores.mounts import at_hand, remove
 from uosam.regions.crops import Region, whole_mask
 from uosam.regions.records import encode_rle
 from uosam.regions.views import best_view, embed_regions
@@ -207,9 +208,9 @@ def embed_folder(
     lots = draw_parts(pairs.samples, options) if options.by == "clusters" and options.per_id else {}
     task = NameTask(folder=out, options=options, chosen=lots)
     for sample in spread.take(pairs.samples):
-        if not _holds(task.output(sample), lots.get(sample.name, ())):
-            with suppress(OSError):  # the engine then sees that it is to be done
-                task.output(sample).unlink()
+        with suppress(OSError):  # the engine then sees that it is to be done
+            if lots and not _holds(task.output(sample), lots.get(sample.name, ())):
+                remove(task.output(sample))
     return run_folder(
         task,
         pairs.samples,
@@ -223,7 +224,8 @@ def embed_folder(
 def _holds(path: Path, parts: Sequence[tuple[int, int]]) -> bool:
     """Tell whether an earlier run looked at these parts; True where there is no file at all."""
     try:
-        _, facts = read_embedded(path)
+        with at_hand(path):
+            _, facts = read_embedded(path)
     except (OSError, InputError):
         return True
     held = {(fact["label"], fact["component"]) for fact in facts["regions"]}

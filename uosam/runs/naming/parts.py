@@ -13,6 +13,7 @@ from uosam.backends.text.models import TextOptions
 from uosam.errors import ConfigError, InputError
 from uosam.io.codecs import LabelOptions, read_with
 from uosam.io.pairs import Pairs, find_pictures
+from uosam.io.stores.mounts import at_hand
 from uosam.io.walk import list_files
 from uosam.regions.crops import Region, draw_lots, find_regions, region_of
 from uosam.regions.records import Record, read_ssa
@@ -164,8 +165,9 @@ def draw_parts(
     lots: dict[str, list[tuple[int, int]]] = {}
     for sample in samples:
         try:
-            regions = read_regions(sample, options)
-        except InputError:  # recorded when its turn comes
+            with at_hand(*([sample.coarse] if sample.coarse else [])):
+                regions = read_regions(sample, options)
+        except (InputError, OSError):  # recorded when its turn comes
             continue
         lots[sample.name] = []
         # The masks of the regions would fill the memory; who is drawn does not depend on them.

@@ -12,8 +12,8 @@ from typing import Any, Literal
 import numpy as np
 
 from uosam.errors import InputError
-from uosam.io.atomic import write_atomic
-from uosam.io.images import read_image
+from uosam.io.images import fetch_image
+from uosam.io.stores.mounts import at_hand, put
 from uosam.regions.crops import Region, cut, pad_square, ssa_box, whole_mask
 from uosam.regions.naming import Name, decide
 from uosam.regions.records import Record, coco_document, decode_rle, write_ssa
@@ -92,7 +92,7 @@ def decide_regions(
         path = paths[picture]
         if path is None:
             raise InputError(f"sample {picture!r} must have a picture")
-        image = read_image(path)
+        image = fetch_image(path)
         hw = (image.shape[0], image.shape[1])
         words = {index: _best(names[index]) for index in indices}
         whole: dict[str, Any] = {}
@@ -183,16 +183,17 @@ def _given(region: Looked, samples: Mapping[str, Sample], options: NameOptions) 
     path = samples[region.picture].coarse
     if options.by != "proposals" or path is None:
         return None
-    return read_records(path)[region.label - 1]
+    with at_hand(path):
+        return read_records(path)[region.label - 1]
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a file.
+    """Write a file where it belongs.
 
     Raises:
         InputError: it cannot be written.
     """
     try:
-        write_atomic(path, data)
+        put(path, data)
     except OSError as error:
         raise InputError(f"{error.filename}: cannot be written ({error.strerror})") from error

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from uosam.errors import InputError
-from uosam.io.images import read_image
+from uosam.io.images import fetch_image
 from uosam.regions.crops import masked_view
 from uosam.report.names import (
     Row,
@@ -68,11 +68,11 @@ def _cut(
     found: dict[int, Image] = {}
     for name, indices in by_picture.items():
         path = paths[name]
-        try:
-            image = None if path is None else read_image(path)
-        except InputError:  # gone since it was looked at
+        if path is None:
             continue
-        if image is None:
+        try:
+            image = fetch_image(path)
+        except (InputError, OSError):  # gone since it was looked at
             continue
         for index in indices:
             region = region_of(regions[index])

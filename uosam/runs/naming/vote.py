@@ -17,6 +17,7 @@ from uosam.datasets.class_names import synset_names
 from uosam.datasets.vocabulary import Entry, Vocabulary
 from uosam.errors import ConfigError, InputError
 from uosam.io.pairs import Pairs
+from uosam.io.stores.mounts import at_hand, is_there, remove
 from uosam.regions.crops import draw_lots
 from uosam.regions.naming import (
     Name,
@@ -227,17 +228,19 @@ def keep_edited(out: Path) -> str | None:
     Returns:
         The file it is now, in ``out``, or None if there is none or nobody did.
     """
-    table = out / "names.csv"
-    if not table.is_file():
-        return None
-    with contextlib.suppress(InputError, OSError):
-        names = read_csv(table.read_bytes(), str(table))
-        if names == read_names((out / "names.json").read_bytes(), str(table)):
+    table, facts = out / "names.csv", out / "names.json"
+    with at_hand(table, facts):
+        if not table.is_file():
             return None
-    number = itertools.count(1)
-    while (other := out / f"names.edited-{next(number)}.csv").exists():
-        pass
-    table.rename(other)
+        edited = table.read_bytes()
+        with contextlib.suppress(InputError, OSError):
+            if read_csv(edited, str(table)) == read_names(facts.read_bytes(), str(table)):
+                return None
+        number = itertools.count(1)
+        while is_there(other := out / f"names.edited-{next(number)}.csv"):
+            pass
+        write_file(other, edited)
+        remove(table)
     return other.name
 
 
@@ -278,9 +281,10 @@ def _stored(task: NameTask, samples: Sequence[Sample]) -> Iterator[tuple[Floats,
     """Yield what is stored of each sample; one that failed has nothing."""
     for sample in samples:
         path = task.output(sample)
-        if not path.is_file():
-            continue
-        embeddings, facts = read_embedded(path)
+        with at_hand(path):
+            if not path.is_file():
+                continue
+            embeddings, facts = read_embedded(path)
         size = (int(facts["size"][0]), int(facts["size"][1]))
         yield (
             embeddings,

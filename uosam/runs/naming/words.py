@@ -11,7 +11,7 @@ import numpy as np
 
 from uosam.datasets.vocabulary import Entry, Vocabulary
 from uosam.errors import ConfigError, InputError
-from uosam.io.images import read_image
+from uosam.io.images import fetch_image
 from uosam.regions.crops import whole_mask
 from uosam.runs.naming.regions import Looked, region_of
 from uosam.structures import Image, ImageText, Masks, Sample
@@ -127,4 +127,4 @@ def _heard(
         if path is None:
             raise InputError(f"sample {picture!r} must have a picture")
         masks = np.stack([whole_mask(region_of(looked), looked.size) for looked in group])
-        yield from zip(group, phrases.find(read_image(path), masks), strict=True)
+        yield from zip(group, phrases.find(fetch_image(path), masks), strict=True)

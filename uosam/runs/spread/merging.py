@@ -12,6 +12,7 @@ from typing import Any
 
 from uosam.errors import ConfigError, InputError
 from uosam.io.atomic import write_atomic
+from uosam.io.stores.mounts import pull, push, release
 from uosam.runs.journal import (
     finish,
     manifest_path,
@@ -20,8 +21,10 @@ from uosam.runs.journal import (
     refuse_others,
     refuse_settings,
 )
-from uosam.runs.manifest import MANIFEST, find_manifests
+from uosam.runs.manifest import MANIFEST, NOTES, find_manifests
 from uosam.runs.spread.shard import NAMED, Shard
+
+SUMMARY = "summary.json"
 
 _FIRST = ("uosam", "weights", "settings", "python", "machine")
 """Entries of a summary that are the same in all shards, or of which one is as good as another."""
@@ -57,6 +60,10 @@ def merge_manifests(out: Path) -> Merged:
     """
     if not out.is_dir():
         raise InputError(f"{out}: expected the output folder of a run with --shard, found none")
+    try:
+        noted = pull(out, NOTES)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be read ({error.strerror})") from error
     count = _complete(out)
     refuse_others(out, None)
     headers, _ = read_folder(out)
@@ -84,7 +91,10 @@ def merge_manifests(out: Path) -> Merged:
         finish(journal)
     if summaries:
         text = json.dumps(add_summaries(summaries), indent=2) + "\n"
-        write_atomic(out / "summary.json", text.encode())
+        write_atomic(out / SUMMARY, text.encode())
+    gone = [name for name in noted if not (out / name).exists()]
+    push(out, [MANIFEST, SUMMARY], gone=gone)
+    release([out / MANIFEST, out / SUMMARY])
     return Merged(shards=count, status=dict(sorted(status.items())), failures=failures)
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from uosam.io.atomic import write_atomic
 from uosam.io.outputs import check_folders
 from uosam.io.pairs import Pairs
+from uosam.io.stores.mounts import at_hand, put
 from uosam.regions.captions import COLUMNS, read_document, summarise, to_coco, to_rows
 from uosam.runs.engine import run_folder
 from uosam.runs.spread.launch import HERE, Spread
@@ -56,7 +56,8 @@ def caption_folder(
     questions = {}
     if options.prompts is not None:
         names = [sample.name for sample in pairs.samples]
-        questions = read_questions(Path(options.prompts), names)
+        with at_hand(Path(options.prompts)):
+            questions = read_questions(Path(options.prompts), names)
     task = CaptionTask(folder=out, options=options, questions=questions)
     run = run_folder(
         task,
@@ -69,16 +70,17 @@ def caption_folder(
     if spread.shard is not None:
         return run
     done = [sample for sample in pairs.samples if sample.name not in run.failures]
-    documents = [
-        read_document(task.output(sample).read_bytes(), str(task.output(sample))) for sample in done
-    ]
+    documents = []
+    for path in map(task.output, done):
+        with at_hand(path):
+            documents.append(read_document(path.read_bytes(), str(path)))
     files = {sample.name: sample.image.name for sample in done if sample.image is not None}
-    write_atomic(out / "captions.json", json.dumps(to_coco(documents, files)).encode())
+    put(out / "captions.json", json.dumps(to_coco(documents, files)).encode())
     table = io.StringIO()
     pd.DataFrame(to_rows(documents), columns=list(COLUMNS)).to_csv(table, index=False)
-    write_atomic(out / "captions.csv", table.getvalue().encode(errors="backslashreplace"))
+    put(out / "captions.csv", table.getvalue().encode(errors="backslashreplace"))
     classes = {str(key): text for key, text in summarise(documents).items()}
-    write_atomic(out / "classes.json", (json.dumps(classes, indent=1) + "\n").encode())
+    put(out / "classes.json", (json.dumps(classes, indent=1) + "\n").encode())
     return run
 
 

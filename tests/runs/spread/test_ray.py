@@ -11,10 +11,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import PIL.Image
 import pytest
+from typer.testing import CliRunner
 
 from benchmarks.million import Nothing, make_files
+from tests.conftest import Scene
 from tests.trees import tree
+from uosam.cli import build_app
 from uosam.errors import BackendError, ConfigError
 from uosam.io.pairs import find_pairs
 from uosam.runs.engine import run_folder
@@ -94,7 +99,8 @@ class TestOnRay:
     def cluster(self) -> Iterator[None]:
         ray = pytest.importorskip("ray", reason="Ray is not installed")
         os.environ.pop("RAY_ADDRESS", None)
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+        # "local", since another may have left word of a cluster of its own on this machine.
+        ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
         yield
         started = [one for one in gc.get_objects() if type(one) is subprocess.Popen]
         ray.shutdown()
@@ -166,8 +172,65 @@ class TestOnRay:
             run_folder(Mortal(folder=folder / "out", broken=True), samples, spread=ON_RAY)
         assert not list((folder / "out").iterdir())
 
+    @pytest.mark.parametrize(
+        ("name", "places", "flags"),
+        [
+            ("refine", 3, ("-s", "backend.name=tests.fakes:load")),
+            ("coarse", 2, ("--model", "kmeans", "--k", "2")),
+            ("name", 3, ("--model", "tests.text_fakes:load", "--vocabulary", "voc")),
+            ("caption", 3, ("--captioner", "tests.runs.words.test_caption:load")),
+            ("proposals", 2, ("-s", "backend.name=tests.fakes:load", "-s", "everything.grid=4")),
+        ],
+    )
+    def test_commands_that_share_the_engine(
+        self, tmp_path: Path, scene: Scene, name: str, places: int, flags: tuple[str, ...]
+    ) -> None:
+        for index in range(4):
+            for part, array in (("a", scene.image), ("b", scene.coarse.astype(np.uint8))):
+                path = tmp_path / part / f"p{index}.png"
+                path.parent.mkdir(exist_ok=True)
+                PIL.Image.fromarray(np.roll(array, index, axis=1)).save(path)
+        for out, more in (("plain-out", ()), ("ray-out", ("--engine", "ray"))):
+            inputs = ("a", "b")[: places - 1]
+            folders = [str(tmp_path / part) for part in (*inputs, out)]
+            found = CliRunner().invoke(build_app(), [name, *folders, *flags, *more])
+            assert found.exit_code == 0, (found.output, found.exception)
+        assert len(list((tmp_path / "ray-out").rglob("p*"))) == 4
+        assert tree(tmp_path / "ray-out") == tree(tmp_path / "plain-out")
+
     def test_a_cluster_without_room_is_told(self, folder) -> None:
         samples = find_pairs(folder / "images", folder / "masks").samples
         for spread in (Spread(engine="ray", gpus=1), Spread(engine="ray", cpus=64)):
             with pytest.raises(ConfigError, match=r"an actor needs .* got a cluster of 2 and 0"):
                 run_folder(Nothing(folder=folder / "out"), samples, spread=spread)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_node_that_is_lost_for_good_loses_nothing(folder: Path, tmp_path: Path) -> None:
+    """The actor that is to take the place of a lost one may never find a node to run on."""
+    ray = pytest.importorskip("ray", reason="Ray is not installed")
+    from ray.cluster_utils import Cluster
+
+    samples = find_pairs(folder / "images", folder / "masks").samples
+    run_folder(Nothing(folder=folder / "plain"), samples)
+    cluster = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
+    )
+    node = cluster.add_node(num_cpus=1)
+    ray.init(address=cluster.address, log_to_driver=False)
+    seen: list[Outcome] = []
+
+    def lose(outcome: Outcome) -> None:
+        seen.append(outcome)
+        if len(seen) == 4:
+            cluster.remove_node(node, allow_graceful=False)
+
+    try:
+        task = Mortal(folder=folder / "out", sleep=0.1, size=2)
+        run = run_folder(task, samples, spread=ON_RAY, on_outcome=lose)
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    assert (run.status, dict(run.failures)) == ({"copied": 30}, {})
+    assert tree(folder / "out") == tree(folder / "plain")

@@ -72,6 +72,9 @@ class Actor:
         self._cpus = cpus
         self._limited = False
 
+    def ready(self) -> None:
+        """Say that it is there, which one without a node to run on never does."""
+
     def do(self, batch: list[Work]) -> list[Outcome]:
         """Read, compute and write some samples."""
         reads = [self._worker.read(*one) for one in batch]
@@ -105,9 +108,10 @@ class _Piece:
 
 @dataclass(eq=False, kw_only=True)
 class _Place:
-    """An actor, and how much it is at."""
+    """An actor, whether it is there yet, and how much it is at."""
 
     actor: Any
+    ready: bool = False
     busy: int = 0
     alone: bool = False
 
@@ -120,7 +124,7 @@ class _Actors:
     task: Task
     spread: Spread
     _places: list[_Place] = field(default_factory=list)
-    _running: dict[Any, tuple[_Place, _Piece]] = field(default_factory=dict)
+    _running: dict[Any, tuple[_Place, _Piece | None]] = field(default_factory=dict)
     _again: deque[_Piece] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
@@ -138,15 +142,18 @@ class _Actors:
         self._arguments = (content, list(sys.path), os.getcwd(), cpus)
         count = self.spread.actors or min(rooms, default=1)
         self._places = [self._start() for _ in range(count)]
+        self.receive()
 
     def _start(self) -> _Place:
-        return _Place(actor=self._kind.remote(*self._arguments))
+        place = _Place(actor=self._kind.remote(*self._arguments))
+        self._running[place.actor.ready.remote()] = (place, None)
+        return place
 
     @property
     def room(self) -> bool:
         """Whether an actor can take another batch."""
         return not self._again and any(
-            place.busy < _AT_ONCE and not place.alone for place in self._places
+            place.ready and place.busy < _AT_ONCE and not place.alone for place in self._places
         )
 
     @property
@@ -157,7 +164,7 @@ class _Actors:
     def send(self, number: int, work: list[Work]) -> None:
         """Hand out a batch to the actor that has the least to do."""
         batch = _Batch(number=number, work=work, outcomes=[None] * len(work))
-        free = (place for place in self._places if not place.alone)
+        free = (place for place in self._places if place.ready and not place.alone)
         place = min(free, key=lambda place: place.busy)
         self._hand(place, _Piece(batch=batch, places=list(range(len(work)))))
 
@@ -168,14 +175,19 @@ class _Actors:
         self._running[place.actor.do.remote(work)] = (place, piece)
 
     def receive(self) -> list[tuple[int, list[Outcome]]]:
-        """Wait for batches that are done; what was lost is tried again meanwhile."""
+        """Wait for batches that are done, or actors that are there; what was lost is retried."""
         whole: list[tuple[int, list[Outcome]]] = []
-        while not whole:
+        more_room = False
+        while not whole and not more_room:
             self._retry()
             first, _ = self.ray.wait(list(self._running), num_returns=1)
             more, _ = self.ray.wait(list(self._running), num_returns=len(self._running), timeout=0)
             for reference in dict.fromkeys([*first, *more]):
                 place, piece = self._running.pop(reference)
+                if piece is None:
+                    self._welcome(reference, place)
+                    more_room = True
+                    continue
                 place.busy -= 1
                 self._take(reference, place, piece)
                 batch = piece.batch
@@ -183,6 +195,18 @@ class _Actors:
                 if len(outcomes) == len(batch.work):
                     whole.append((batch.number, outcomes))
         return whole
+
+    def _welcome(self, reference: Any, place: _Place) -> None:
+        try:
+            self.ray.get(reference)
+            place.ready = True
+        except self.ray.exceptions.RayActorError as error:
+            self._places.remove(place)
+            if not self._places:
+                raise BackendError(
+                    f"Ray can start no actor ({' '.join(str(error).split())[:200]}); see that all "
+                    "nodes have this uosam installed"
+                ) from error
 
     def _take(self, reference: Any, place: _Place, piece: _Piece) -> None:
         try:
@@ -211,7 +235,7 @@ class _Actors:
     def _retry(self) -> None:
         """Hand out what was lost, each sample to an actor that has nothing else to do."""
         for place in self._places:
-            if self._again and not place.busy:
+            if self._again and place.ready and not place.busy:
                 self._hand(place, self._again.popleft())
 
     def _give_up(self, piece: _Piece) -> None:

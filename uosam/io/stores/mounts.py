@@ -68,7 +68,8 @@ def mount(path: Path, *, keep: bool = False) -> Path:
         for known, store in _mounts.items():  # pictures and masks may lie in one folder
             if store.url == _tidy(url) and known not in _kept:
                 return Path(known)
-        folder = temporary()
+        folder = temporary() / (_last_name(url) or "files")  # by which commands call it
+        folder.mkdir()
     _mounts[str(folder)] = Store(url=_tidy(url))
     _urls[str(folder)] = _tidy(url)
     return folder
@@ -86,6 +87,17 @@ def temporary(url: str = "") -> Path:
 def boxes() -> dict[str, str]:
     """Return the folders of this machine that become archives, with the URLs of these."""
     return _boxes
+
+
+def _last_name(url: str) -> str:
+    """Return what one would call a URL.
+
+    >>> _last_name("s3://bucket/photos/"), _last_name("zip://::/data/photos.zip")
+    ('photos', 'photos')
+    """
+    name = url.rstrip("/").rpartition("/")[2].rpartition(":")[2]
+    name = name.rpartition(".")[0] if "::" in url and "." in name else name
+    return name.strip(".")
 
 
 def _base() -> str:

@@ -33,7 +33,7 @@ class Workers(Protocol[Work, Result]):
         ...
 
     def receive(self) -> Sequence[tuple[int, Result]]:
-        """Wait for what is done, in whatever order."""
+        """Wait for what is done, in whatever order, or for room; the latter brings nothing."""
         ...
 
 
@@ -55,7 +55,7 @@ def in_order(workers: Workers[Work, Result], work: Iterator[Work]) -> Iterator[R
                 else:
                     workers.send(sent, one)
                     sent += 1
-            if given < sent:
+            if more or given < sent:  # there may be no room although all is done
                 done.update(workers.receive())
             while given in done:
                 yield done.pop(given)

@@ -56,7 +56,8 @@ class Amounts:
         repeats: of what is timed alone; medians are given.
         grid: points a side for proposals; 18 gives 324.
         folders: numbers of workers and of pictures in a batch.
-        published: points a side, even, of the published search; 0 leaves the procedure out.
+        published: points a side of the published search, a multiple of 4; 0 leaves the procedure
+            out.
     """
 
     pictures: int = 200

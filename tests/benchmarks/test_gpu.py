@@ -13,7 +13,7 @@ from uosam.backends.device import set_tf32
 
 @pytest.mark.slow
 def test_every_part_gives_its_row_as_it_goes() -> None:
-    amounts = Amounts(pictures=4, repeats=1, grid=2, folders=[(1, 1), (2, 2)], published=2)
+    amounts = Amounts(pictures=4, repeats=1, grid=2, folders=[(1, 1), (2, 2)], published=4)
     rows = measure_model("tiny", "float32", "cpu", checkpoint=None, amounts=amounts)
     first = next(rows)
     assert (first["part"], first["batch"]) == ("encoder", 1)
@@ -35,6 +35,7 @@ def test_what_the_aims_are_about_is_measured_first() -> None:
     assert names[:2] == [("tiny", "float32"), ("vit_h", "bfloat16")]
     assert sorted(names) == sorted(product(("tiny", "vit_h"), ("float32", "bfloat16")))
     assert (16, 1) in found[0][2].folders
+    assert found[0][2].published % 4 == 0
     assert found[1][2].grid ** 2 == 324
 
 

@@ -118,7 +118,8 @@ class GridMasks:
         )
         size = (2 * _REACH + 1, 1, _REACH)
         sure, possible = 1 - F.max_pool2d(1 - cells, *size), F.max_pool2d(cells, *size)
-        both = torch.stack([sure, possible]) @ columns @ rows
+        # Sums, for products of matrices may round to TF32.
+        both = ((torch.stack([sure, possible]) * columns).sum(-1) * rows).sum(-1)
         least, most = both.cpu().numpy()
         return least, most
 

@@ -36,17 +36,62 @@ def write_copies(folder: Path, pictures: int) -> None:
             shutil.copy(file, folder / part / f"{index:04d}{file.suffix}")
 
 
-def measure(folder: Path, out: Path, workers: str, model: str) -> dict[str, float]:
-    """Refine a folder and return wall and processor seconds, start of the program included."""
+def measure(
+    folder: Path, out: Path, workers: str, model: str, threads: int | None = None
+) -> dict[str, float]:
+    """Refine a folder and return wall and processor seconds, start of the program included.
+
+    "path" is the processor time without that of all workers but the busiest: about what the run
+    takes where there is a quiet core for each of them, however busy the machine is.
+
+    Args:
+        folder: as ``write_copies`` fills it.
+        out: for the results.
+        workers: of the run.
+        model: of the run.
+        threads: of each process, or None to leave it to the libraries.
+    """
     line = [sys.executable, "-m", "uosam", "refine", folder / "images", folder / "masks", out]
+    options = ["--workers", workers, "--model", model, "--device", "cpu", "--quiet"]
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+    if threads is not None:
+        environment["OMP_NUM_THREADS"] = str(threads)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
-    options = ["--workers", workers, "--model", model, "--device", "cpu", "--quiet"]
-    subprocess.run([*map(str, line), *options], check=True, stdout=subprocess.DEVNULL)
+    program = subprocess.Popen(
+        [*map(str, line), *options], stdout=subprocess.DEVNULL, env=environment
+    )
+    busy: dict[int, float] = {}
+    while program.poll() is None:
+        for helper in _children(program.pid):
+            for worker in _children(helper):
+                busy[worker] = max(busy.get(worker, 0.0), _used(worker))
+        time.sleep(0.2)
     wall = time.perf_counter() - start
+    if program.returncode:
+        raise subprocess.CalledProcessError(program.returncode, program.args)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"wall": round(wall, 2), "processor": round(used, 2)}
+    path = used - sum(busy.values()) + max(busy.values(), default=0.0)
+    return {"wall": round(wall, 2), "processor": round(used, 2), "path": round(path, 2)}
+
+
+def _children(process: int) -> list[int]:
+    """Return the processes that one has started; none where the system does not say."""
+    try:
+        text = Path(f"/proc/{process}/task/{process}/children").read_text()
+    except OSError:
+        return []
+    return [int(number) for number in text.split()]
+
+
+def _used(process: int) -> float:
+    """Return processor seconds of a process so far."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
@@ -54,20 +99,25 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, nargs="+", default=[5, 40, 200])
     parser.add_argument("--workers", nargs="+", default=["1", "2", "4"])
     parser.add_argument("--model", default="tiny")
+    parser.add_argument("--threads", type=int, help="of each process; default: the libraries'")
     parser.add_argument("--dry-run", action="store_true", help="print, store nothing")
     arguments = parser.parse_args()
     rows: list[dict[str, Any]] = []
+    threads = {} if arguments.threads is None else {"threads": arguments.threads}
     for pictures in arguments.pictures:
         with tempfile.TemporaryDirectory() as name:
             write_copies(Path(name), pictures)
             for workers in arguments.workers:
                 load = os.getloadavg()[0]
                 out = Path(name) / f"out{workers}"
-                found = measure(Path(name), out, workers, arguments.model)
+                found = measure(Path(name), out, workers, arguments.model, arguments.threads)
                 rows.append({"pictures": pictures, "workers": workers, "load": load, **found})
                 print(rows[-1], flush=True)
     if not arguments.dry_run:
-        store(RESULTS, {"part": "workers", **facts(), "model": arguments.model, "rows": rows})
+        store(
+            RESULTS,
+            {"part": "workers", **facts(), "model": arguments.model, **threads, "rows": rows},
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The three errors a user can cause, and the one sentence for an unknown name."""
+"""The three errors a user can cause, the sentence for an unknown name, and others' words."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ _NO_MEMORY = re.compile(
     r"failed to map segment"
 )
 """What torch, OpenCV, NumPy and the loader of libraries say, each in an error type of its own."""
+
+_ADDRESS = re.compile(r"\s*<[^<>]* at 0x[0-9a-fA-F]+>")
+"""How Python calls an object without a name; no user knows it."""
 
 
 class UosamError(Exception):
@@ -39,6 +42,17 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> ConfigError:
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     return ConfigError(f"unknown {kind} {name!r}{hint} (known: {', '.join(names)})")
+
+
+def reason_of(error: BaseException) -> str:
+    """Return what a library says of a fault, in one line and without addresses in memory.
+
+    >>> reason_of(OSError("cannot identify image file <_io.BytesIO object at 0x7f00aa>"))
+    'cannot identify image file'
+    >>> reason_of(EOFError())
+    'EOFError'
+    """
+    return _ADDRESS.sub("", " ".join(str(error).split())) or type(error).__name__
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from uosam.errors import InputError
+from uosam.errors import InputError, reason_of
 from uosam.structures import LabelMap
 
 SIDECAR = "uosam.json"
@@ -162,7 +162,7 @@ def read_json(path: Path) -> Any:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = reason_of(error)
         raise InputError(f"{path}: expected JSON, got: {reason}") from error
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from uosam.errors import InputError
+from uosam.errors import InputError, reason_of
 
 
 def encode_ids(ids: NDArray[np.uint8 | np.uint16], palette: bytes | None = None) -> bytes:
@@ -32,7 +32,7 @@ def read_ids(path: Path) -> NDArray[np.int64]:
         with PIL.Image.open(path) as file:
             array = np.array(file)
     except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: mask is damaged or no picture ({error})") from error
+        raise InputError(f"{path}: mask is damaged or no picture ({reason_of(error)})") from error
     if array.ndim != 2:
         raise InputError(f"{path}: expected one channel of ids, got {array.shape}")
     return array.astype(np.int64)

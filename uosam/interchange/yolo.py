@@ -13,7 +13,7 @@ import numpy as np
 import PIL.Image
 import yaml
 
-from uosam.errors import InputError
+from uosam.errors import InputError, reason_of
 from uosam.interchange.legend import (
     Files,
     Labelled,
@@ -112,7 +112,7 @@ def _names(path: Path) -> list[str]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
+        reason = reason_of(error)
         raise InputError(f"{path}: expected YAML with 'names' of classes, got: {reason}") from error
     return [str(name) for name in names]
 
@@ -125,7 +125,7 @@ def _picture(folder: Path, name: str) -> tuple[str, tuple[int, int]]:
                 with PIL.Image.open(path) as file:
                     return f"{name}{suffix}", check_size(file.height, file.width, str(path))
             except (OSError, PIL.Image.DecompressionBombError) as error:
-                raise InputError(f"{path}: picture is damaged ({error})") from error
+                raise InputError(f"{path}: picture is damaged ({reason_of(error)})") from error
     raise InputError(
         f"{folder / name}: expected the picture, whose size the polygons are parts of, found none"
     )

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from uosam.errors import ConfigError, InputError, UosamError, unknown
+from uosam.errors import ConfigError, InputError, UosamError, reason_of, unknown
 from uosam.geometry.camera import Pinhole, Projective, from_matrix
 from uosam.geometry.depth_map import (
     ENCODINGS,
@@ -176,7 +176,7 @@ def read_matrix(path: Path) -> NDArray[np.float64]:
     try:
         return np.loadtxt(path, dtype=np.float64, ndmin=2)
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
+        reason = reason_of(error)
         raise InputError(
             f"{path}: expected a text file of a matrix, numbers in rows, got: {reason}"
         ) from error
@@ -222,7 +222,7 @@ def _load_arrays(path: Path) -> dict[str, NDArray[Any]]:
         with loaded:
             return {name: loaded[name] for name in loaded.files}
     except (*UNREADABLE, zipfile.BadZipFile) as error:
-        reason = " ".join(str(error).split())
+        reason = reason_of(error)
         raise InputError(
             f"{path}: arrays are damaged or not plain numbers ({reason}); write them again"
         ) from error

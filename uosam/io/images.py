@@ -19,7 +19,7 @@ import PIL.Image
 import PIL.TiffImagePlugin
 from numpy.typing import NDArray
 
-from uosam.errors import ConfigError, InputError
+from uosam.errors import ConfigError, InputError, reason_of
 from uosam.io.exif import Exif, orientation_of
 from uosam.io.stores.mounts import at_hand
 from uosam.structures import Image
@@ -167,7 +167,8 @@ def read_picture(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
         raise InputError(f"{path}: picture too large ({error}); cut it into tiles") from error
     except UNREADABLE as error:
         raise InputError(
-            f"{path}: picture is damaged or truncated ({error}); copy or download it again"
+            f"{path}: picture is damaged or truncated ({reason_of(error)}); "
+            "copy or download it again"
         ) from error
 
 

@@ -15,9 +15,9 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from uosam.errors import InputError
+from uosam.errors import InputError, reason_of
 from uosam.io.colours import read_colours
-from uosam.io.decoders.png import decode_plain
+from uosam.io.decoders.png import HEADER_END, SIGNATURE, check_sums, decode_plain
 from uosam.io.images import MOST_PIXELS, check_not_empty
 from uosam.structures import LabelMap, LabelSpec
 
@@ -68,9 +68,8 @@ def read_stored(path: Path) -> Stored:
     except MemoryError as error:
         raise InputError(f"{path}: mask is too large for the memory there is") from error
     except Exception as error:  # of two libraries, which meet damage with errors of all kinds
-        reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
-            f"{path}: mask is damaged or truncated ({reason}); copy or write it again"
+            f"{path}: mask is damaged or truncated ({reason_of(error)}); copy or write it again"
         ) from error
 
 
@@ -125,9 +124,17 @@ def _read_png(path: Path) -> Stored:
     # Pillow stretches 2- and 4-bit grey to 0..255 and cuts 16-bit RGB to 8 bits without a word;
     # the header tells what is really there.
     data = path.read_bytes()
-    header = data[:26]
-    if len(header) < 26 or header[:8] != b"\x89PNG\r\n\x1a\n":
+    header = data[:HEADER_END]
+    if not header.startswith(SIGNATURE[: len(header)]):
         raise InputError(f"{path}: not a PNG file, in spite of its name; write it again as PNG")
+    if len(header) < HEADER_END:
+        raise InputError(
+            f"{path}: mask is truncated, it ends after {len(data)} bytes; copy or write it again"
+        )
+    try:
+        common = check_sums(data)
+    except ValueError as error:
+        raise InputError(f"{path}: mask is damaged ({error}); copy or write it again") from error
     bits, kind = header[24], _PNG_KINDS.get(header[25], "unknown")
     codec = _PNG_CODECS.get((bits, kind))
     if codec is None:
@@ -141,7 +148,7 @@ def _read_png(path: Path) -> Stored:
             f"{path}: mask of {width} x {height} pixels is too large, at most {MOST_PIXELS} pixels "
             "are read; cut it into tiles"
         )
-    plain = decode_plain(data)
+    plain = decode_plain(data) if common else None
     if plain is not None:
         return Stored(array=plain, codec=codec)
     with warnings.catch_warnings():

@@ -227,7 +227,9 @@ def test_a_threshold_cuts_before_matching(folders):
     [
         ({"thresholds": (20.0,)}, r"fractions in \[0, 1\], got 20.0"),
         ({"trimap": (0,)}, "1 pixel or more, got 0"),
-        ({"workers": 0}, "workers 1 or more"),
+        ({"workers": 0}, "^workers must be 1 or more, got 0$"),
+        ({"resamples": -1}, "^resamples must be 0 or more, got -1$"),
+        ({"level": 1.0}, r"^level must be between 0 and 1, got 1\.0$"),
         ({"matching": "pixel"}, "unknown matching 'pixel'; did you mean 'pixels'"),
         ({"background": "nothing"}, "background must be an id or 'none', got 'nothing'"),
     ],
@@ -235,6 +237,19 @@ def test_a_threshold_cuts_before_matching(folders):
 def test_options_out_of_range(options, text):
     with pytest.raises(ConfigError, match=text):
         EvaluateOptions(**options)
+
+
+def test_a_file_and_a_folder_are_no_pair(folders):
+    file = next((folders / "a").rglob("*.png"))
+    truth = folders / "gt" / file.relative_to(folders / "a")
+    for pred, target, folder, single in (
+        (file, folders / "gt", folders / "gt", file),
+        (folders / "a", truth, folders / "a", truth),
+    ):
+        with pytest.raises(InputError, match="two files that make a pair, got the file") as caught:
+            evaluate([pred], target, EvaluateOptions())
+        assert f"the file {single} and the folder {folder};" in str(caught.value)
+    assert [job.target for job in evaluate([file], truth, EvaluateOptions()).jobs] == [truth]
 
 
 def test_unknown_protocol(folders):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from tests.conftest import Scene
 from uosam.errors import InputError
 from uosam.io.mismatch import require_pairs
 from uosam.io.pairs import find_pairs
+from uosam.io.stores.mounts import mount
 
 
 def write(folder: Path, names: list[str], array: np.ndarray) -> Path:
@@ -89,6 +91,31 @@ def test_a_file_that_is_no_picture_is_no_mask(tmp_path: Path, scene: Scene) -> N
     photographs = write(tmp_path / "photos", [], scene.image)
     (photographs / "a.jpg").write_bytes(b"nothing")
     assert "names must agree" in message(photographs, masks)
+
+
+def test_one_folder_of_masks_given_twice(tmp_path: Path, scene: Scene) -> None:
+    masks = write(tmp_path / "masks", ["a.png", "b.png"], scene.coarse.astype(np.uint8))
+    text = message(masks, masks)
+    assert "pictures and masks are the same folder" in text
+    assert "give the folder of the pictures first" in text
+    assert "lower case" not in text
+
+
+def test_one_archive_of_masks_given_twice(tmp_path: Path, scene: Scene) -> None:
+    masks = write(tmp_path / "masks", ["a.png"], scene.coarse.astype(np.uint8))
+    shutil.make_archive(str(tmp_path / "masks"), "zip", masks)
+    archive = mount(Path(f"zip://::{tmp_path}/masks.zip"))
+    text = message(archive, archive)
+    assert "pictures and masks are the same folder" in text
+    assert "lower case" not in text
+
+
+def test_arrays_are_no_pictures(tmp_path: Path, scene: Scene) -> None:
+    labels = scene.coarse.astype(np.uint8)
+    arrays = write(tmp_path / "arrays", ["a.npy"], labels)
+    masks = write(tmp_path / "masks", ["a.png"], labels)
+    text = message(arrays, masks)
+    assert f"{arrays} holds arrays and no pictures; give" in text
 
 
 def test_pairs_are_let_through(tmp_path: Path, scene: Scene) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from uosam.errors import InputError
 from uosam.io.pairs import find_pairs
 from uosam.io.stored import MASK_SUFFIXES, OTHER_MASKS, explain_kind
 from uosam.io.walk import list_files
@@ -49,8 +50,17 @@ def find_jobs(
         prediction and each folder that cannot be listed.
 
     Raises:
-        InputError: a folder is missing or two files claim the same partner.
+        InputError: a folder is missing, one side is a file and the other a folder, or two files
+            claim the same partner.
     """
+    for pred in preds:
+        sides = (pred, target)
+        if all(path.exists() for path in sides) and pred.is_file() != target.is_file():
+            file, folder = sides if pred.is_file() else sides[::-1]
+            raise InputError(
+                f"expected two folders, or two files that make a pair, got the file {file} and the "
+                f"folder {folder}; give two of a kind"
+            )
     found: list[dict[Path, Path]] = []
     faults: list[str] = []
     cityscapes = stored == "cityscapes" and target.is_dir() and bool(_cityscapes_targets(target))

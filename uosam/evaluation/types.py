@@ -111,11 +111,13 @@ class EvaluateOptions:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ConfigError(f"{name} must be above 0, got {value}")
-        if self.resamples < 0 or self.workers < 1 or not 0 < self.level < 1:
-            raise ConfigError(
-                "resamples must be 0 or more, workers 1 or more and level between 0 and 1, got "
-                f"{self.resamples}, {self.workers} and {self.level}"
-            )
+        for name, fits, range_ in (
+            ("resamples", self.resamples >= 0, "0 or more"),
+            ("workers", self.workers >= 1, "1 or more"),
+            ("level", 0 < self.level < 1, "between 0 and 1"),
+        ):
+            if not fits:
+                raise ConfigError(f"{name} must be {range_}, got {getattr(self, name)}")
 
     def resolve(self) -> Protocol:
         """Return the protocol with these options in place of its own settings.

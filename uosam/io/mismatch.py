@@ -63,6 +63,11 @@ def _guess(
 ) -> str:
     """Say what is most likely wrong, and what to do."""
     manifest = "or list the pairs in a manifest (--manifest)"
+    if pictures and images.resolve() == masks.resolve():
+        return (
+            "pictures and masks are the same folder, in which PNG and arrays are masks and no "
+            "other picture was found; give the folder of the pictures first"
+        )
     for folder, files in ((images, pictures), (masks, labels)):
         if not files:
             return f"is {folder} the right folder?"
@@ -75,7 +80,10 @@ def _guess(
                 "masks must be .png, .npy or .npz, since JPEG changes ids and others are not read; "
                 "save them as PNG"
             )
-    return f"{_compare_names(pictures, usable)}; rename one side, {manifest}"
+    known = [file for file in pictures if file.suffix.lower() in IMAGE_SUFFIXES]
+    if not known:
+        return f"{images} holds arrays and no pictures; give the folder of the pictures first"
+    return f"{_compare_names(known, usable)}; rename one side, {manifest}"
 
 
 def _compare_names(pictures: Sequence[PurePosixPath], masks: Sequence[PurePosixPath]) -> str:
@@ -85,11 +93,18 @@ def _compare_names(pictures: Sequence[PurePosixPath], masks: Sequence[PurePosixP
     "masks end in '_mask' where pictures do not"
     >>> _compare_names([PurePosixPath("IMG_1.jpg")], [PurePosixPath("img_1.png")])
     'names differ in upper and lower case'
+
+    Names that are the same on both sides explain nothing.
+
+    >>> _compare_names([PurePosixPath("a.png")], [PurePosixPath("a.png")])
+    'names must agree up to the suffix'
     """
     ours, theirs = [
         [file.with_suffix("").as_posix() for file in side[:_LOOKED_AT]]
         for side in (pictures, masks)
     ]
+    alike = {*ours} & {*theirs}
+    ours, theirs = [[name for name in side if name not in alike] for side in (ours, theirs)]
     if {name.lower() for name in ours} & {name.lower() for name in theirs}:
         return "names differ in upper and lower case"
     bases = [{os.path.basename(name).lower() for name in side} for side in (ours, theirs)]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +30,16 @@ class Scene:
     image: Image
     coarse: LabelMap
     target: LabelMap
+
+
+@pytest.fixture(autouse=True)
+def loud() -> Iterator[None]:
+    """Undo what a command in a test said of how much is to be told: it holds for the process."""
+    logger = logging.getLogger("uosam")
+    level, handlers = logger.level, list(logger.handlers)
+    yield
+    logger.setLevel(level)
+    logger.handlers[:] = handlers
 
 
 @pytest.fixture(scope="session")

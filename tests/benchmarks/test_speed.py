@@ -75,7 +75,7 @@ def test_a_row_compares_the_procedures() -> None:
     assert procedures["uosam"]["tflop"] < script["tflop"]
     assert 0 <= row["agreement"]["uosam_bfloat16"] <= 1
     json.dumps(result)
-    parts = {"captions", "depth", "evaluation", "everything", "pipeline", "student"}
+    parts = {"captions", "depth", "evaluation", "everything", "pipeline", "scoring", "student"}
     assert set(speed.PARTS) == parts
 
 

@@ -42,7 +42,7 @@ def run_main(monkeypatch, error):
     def fail():
         raise error
 
-    monkeypatch.setattr(cli, "build_app", lambda: fail)
+    monkeypatch.setattr(cli, "build_app", lambda names: fail)
     with pytest.raises(SystemExit) as end:
         cli.main()
     return end.value.code

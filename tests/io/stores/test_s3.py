@@ -10,7 +10,7 @@ import pytest
 
 from tests.io.stores.places import SILENCE, run, stored, tree, upload
 from uosam.config import load_config
-from uosam.errors import ConfigError
+from uosam.errors import ConfigError, InputError
 from uosam.io.listings.table import read_manifest
 from uosam.io.pairs import Pairs, find_pairs
 from uosam.io.stores import store as storing
@@ -181,3 +181,16 @@ def test_scores_overlays_and_manifests_may_lie_in_stores(bucket: str, photos: Pa
     again = mount(Path(f"{base}/new"), keep=True)
     failed = refine(read_manifest(Path(f"{base}/pairs.csv")), again, f"{base}/scores", "")
     assert "expected class scores" in failed.failures["n1/p3"]
+
+
+def test_a_bucket_that_is_not_there_is_told_before_anything_is_done(bucket: str) -> None:
+    for url in ("s3://nobucket", "s3://nobucket/x"):
+        with pytest.raises(InputError, match="there is no bucket nobucket; make it, or correct"):
+            mount(Path(url), keep=True)
+    mount(Path(f"s3://{bucket}/not/yet"), keep=True)
+
+
+def test_a_server_that_is_not_there_is_told_before_anything_is_done(bucket: str) -> None:
+    gone = {"endpoint_url": "http://127.0.0.1:9"}
+    with pytest.raises(InputError, match=f"s3://{bucket}: cannot be reached"):
+        Store(url=f"s3://{bucket}", options=gone).check_place()

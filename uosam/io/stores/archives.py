@@ -20,6 +20,8 @@ ASIDE = "__uosam__"
 
 _NOTES = ("manifest.jsonl", "config.yaml", "summary.json")
 
+_ENDINGS = (".zip", ".tar")
+
 _PACKED = (".gz", ".bz2", ".xz", ".tgz")
 
 
@@ -27,18 +29,35 @@ def check_archive(url: str) -> str:
     """Return the path or URL of the file that is to hold an archive.
 
     Raises:
-        InputError: a folder inside of an archive, or one that is compressed as a whole.
+        InputError: a folder inside of an archive, one that is compressed as a whole, or one with
+            the ending of another kind.
 
     >>> check_archive("tar://::s3://bucket/shard-000.tar")
     's3://bucket/shard-000.tar'
     """
     inner, _, file = url.partition("::")
+    kind = inner.partition(":")[0].lower()
     if inner.partition("://")[2].strip("/") or not file or "::" in file:
-        kind = inner.partition(":")[0]
         raise InputError(f"{url}: an archive is written whole; give {kind}://::FILE.{kind}")
     if file.lower().endswith(_PACKED):
-        raise InputError(f"{url}: archives are written uncompressed; give a name that ends in .tar")
+        raise InputError(
+            f"{url}: archives are written uncompressed; give a name that ends in .{kind}"
+        )
+    if file.lower().endswith(_ENDINGS) and not file.lower().endswith(f".{kind}"):
+        raise InputError(f"{url}: a {kind} archive ends in .{kind}; correct one of both")
     return file
+
+
+def check_plain(path: Path) -> Path:
+    """Return a path of this machine, unless it is that of an archive without its scheme.
+
+    Raises:
+        InputError: it ends in ``.zip`` or ``.tar`` and is no folder.
+    """
+    if path.suffix.lower() in _ENDINGS and not path.is_dir():
+        kind = path.suffix.lower().lstrip(".")
+        raise InputError(f"{path}: an archive is given as {kind}://::{path}")
+    return path
 
 
 def pack(folder: Path, url: str) -> None:

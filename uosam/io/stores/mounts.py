@@ -18,7 +18,7 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePath, PurePosixPath
 
 from uosam.io.atomic import write_atomic
-from uosam.io.stores.archives import check_archive, unpack
+from uosam.io.stores.archives import check_archive, check_plain, unpack
 from uosam.io.stores.store import ARCHIVES, Store, hide, read_url
 
 _mounts: dict[str, Store] = {}
@@ -31,7 +31,7 @@ _boxes: dict[str, str] = {}
 """Folders of outputs that become archives."""
 
 _urls: dict[str, str] = {}
-"""What folders of this machine stand for, of whatever kind."""
+"""What folders stand for, of whatever kind."""
 
 
 def mount(path: Path, *, keep: bool = False) -> Path:
@@ -45,11 +45,11 @@ def mount(path: Path, *, keep: bool = False) -> Path:
             that is to become an archive is then a folder like any other, until ``deliver``.
 
     Raises:
-        InputError: a folder inside of an archive is to be kept, or the archive is none.
+        InputError: an archive without its scheme, or one that is none; or a place that cannot keep.
     """
     url = read_url(path)
     if url is None:
-        return path
+        return check_plain(path)
     if keep:
         folder = Path(_base(), hashlib.sha256(url.encode()).hexdigest()[:16])
         if str(folder) in _kept or str(folder) in _boxes:
@@ -62,6 +62,7 @@ def mount(path: Path, *, keep: bool = False) -> Path:
                 unpack(url, folder)
             _boxes[str(folder)] = _urls[str(folder)] = url
             return folder
+        Store(url=_tidy(url)).check_place()
         folder.mkdir(exist_ok=True, mode=0o700)
         _kept.add(str(folder))
     else:
@@ -116,7 +117,7 @@ def mount_file(path: str | os.PathLike[str]) -> Path:
     """
     url = read_url(path)
     if url is None:
-        return Path(path)
+        return check_plain(Path(path))
     inner, chain, rest = url.partition("::")
     scheme, _, place = inner.partition("://")
     if chain:
@@ -129,7 +130,7 @@ def bring(path: Path) -> Path:
     """Return a folder of the URL's last name with copies of all its files; others as they are.
 
     Raises:
-        InputError: the folder is not there or cannot be listed.
+        InputError: it is not there or cannot be listed.
         OSError: the store fails again and again.
     """
     url = read_url(path)
@@ -256,8 +257,7 @@ def remove(path: Path) -> None:
 
 def list_store(folder: Path) -> Iterable[str] | None:
     """Return the names of files below a folder that stands for a store; None for any other."""
-    found = find_store(folder)
-    if found is None:
+    if (found := find_store(folder)) is None:
         return None
     store, inside = found
     prefix = "" if inside in ("", ".") else f"{inside}/"

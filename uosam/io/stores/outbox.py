@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from uosam.errors import InputError
 from uosam.io.stores.archives import pack
 from uosam.io.stores.mounts import boxes, mount, temporary
 from uosam.io.stores.store import ARCHIVES, Store, read_url
@@ -22,7 +23,7 @@ def outbox(path: Path) -> Path:
     """Return where on this machine to write the file or folder of a URL; others as they are.
 
     Raises:
-        InputError: it is a folder inside of an archive.
+        InputError: it is a folder inside of an archive, or in no store that is there.
     """
     url = read_url(path)
     if url is None:
@@ -30,8 +31,12 @@ def outbox(path: Path) -> Path:
     if url.partition(":")[0].lower() in ARCHIVES:
         return mount(path, keep=True)
     place, _, name = url.rstrip("/").rpartition("/")
+    if place.endswith(":/"):
+        raise InputError(f"{url} names a file in no folder; give {place}/BUCKET/{name}")
+    store = Store(url=place)
+    store.check_place()
     folder = temporary(place)
-    _waiting[str(folder)] = Store(url=place)
+    _waiting[str(folder)] = store
     return folder / name
 
 

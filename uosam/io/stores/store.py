@@ -30,12 +30,16 @@ WHOLE = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "az", "hf", "memory"})
 ARCHIVES = frozenset({"zip", "tar"})
 """Stores that are read alone."""
 
+BUCKETS = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "az"})
+"""Stores whose folders need no making, but lie in a bucket that somebody has made."""
+
 _FILES = (
     *(".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".gif"),
     *(".npy", ".npz", ".json"),
 )
 
 _SCHEME = re.compile(r"\b([a-z][a-z0-9+.]*):/+", re.IGNORECASE)
+_NOWHERE = re.compile(rf"({'|'.join(sorted(BUCKETS | {'hf'}))}):/*", re.IGNORECASE)
 _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 
 log = logging.getLogger(__name__)
@@ -46,16 +50,24 @@ def read_url(path: str | os.PathLike[str]) -> str | None:
 
     A ``pathlib.Path`` has lost a slash of it.
 
+    Raises:
+        InputError: it is the URL of a path of this machine, or names no place in a store.
+
     >>> read_url("s3:/bucket/a"), read_url("zip://::s3://bucket/a.zip")
     ('s3://bucket/a', 'zip://::s3://bucket/a.zip')
     >>> read_url("photos/a"), read_url("/photos/a:b")
     (None, None)
     """
     text = os.fspath(path)
+    if _NOWHERE.fullmatch(text):
+        raise InputError(f"{text} names no place; give {text.partition(':')[0]}://BUCKET/FOLDER")
     if not re.match(r"[a-z][a-z0-9+.]+:/+|[a-z]+:/*::", text, re.IGNORECASE):
         return None
     url = _SCHEME.sub(r"\1://", text)
-    return None if url.startswith("file://") else url
+    if url.startswith("file://"):
+        plain = "/" + url.removeprefix("file://").lstrip("/")
+        raise InputError(f"{url}: paths of this machine go without file://; give {plain}")
+    return url
 
 
 def names_file(path: str | os.PathLike[str]) -> bool:
@@ -103,9 +115,10 @@ class Store:
         try:
             filesystem, root = fsspec.core.url_to_fs(self.url, **self.options)
         except (ImportError, ValueError) as error:
+            known = self.kind in fsspec.available_protocols()
+            remedy = "pip install 'uosam[remote]'" if known else "correct what is before ://"
             raise InputError(
-                f"{self.shown}: expected a URL that fsspec knows, got: {hide(str(error))}; "
-                "pip install 'uosam[remote]'"
+                f"{self.shown}: expected a URL that fsspec knows, got: {hide(str(error))}; {remedy}"
             ) from error
         except (OSError, zipfile.BadZipFile, tarfile.TarError) as error:
             raise InputError(f"{self.shown}: cannot be opened ({hide(str(error))})") from error
@@ -120,6 +133,31 @@ class Store:
     def shown(self) -> str:
         """The URL without a password."""
         return hide(self.url)
+
+    def check_place(self) -> None:
+        """Make sure that there can be outputs, before anything is computed for them.
+
+        Raises:
+            InputError: the store goes when the process ends, its bucket is not there, or it cannot
+                be reached.
+        """
+        filesystem, root = self._place
+        if self.kind == "memory":
+            raise InputError(f"{self.shown}: memory:// ends with the command; give another place")
+        if self.kind not in BUCKETS:
+            return
+        bucket = root.partition("/")[0]
+        try:
+            # A bucket behind a server that does not answer would count as missing.
+            there = bool(self.top()) or self._insist("", lambda: filesystem.exists(bucket))
+        except PermissionError:  # who may not look may still be allowed to write
+            return
+        except OSError as error:
+            raise InputError(f"{self.shown}: cannot be reached ({hide(str(error))})") from error
+        if not there:
+            raise InputError(
+                f"{self.shown}: there is no bucket {bucket}; make it, or correct the name"
+            )
 
     def names(self) -> Iterator[str]:
         """Yield every file below the folder, as a relative path with "/", in no order.

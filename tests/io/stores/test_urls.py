@@ -93,5 +93,5 @@ def test_a_folder_may_be_called_as_an_archive(tmp_path: Path) -> None:
 
 
 def test_a_file_lies_in_a_folder() -> None:
-    with pytest.raises(InputError, match="names a file in no folder; give s3://BUCKET/e.json"):
+    with pytest.raises(InputError, match=r"names a file in no folder; give s3://BUCKET/e\.json"):
         outbox(Path("s3://e.json"))

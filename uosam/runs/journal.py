@@ -125,6 +125,8 @@ def open_journal(
         try:
             journal = _take_over(out, header, file, shard, overwrite=overwrite)
             yield journal
+            if shard is None:  # of workers and actors that were killed while they wrote
+                remove_leftovers(out)
         except BaseException:
             # A run that was refused, or whose model did not load, has no say in what may follow.
             alone = [path.name for path in out.iterdir()] == [partial.name]

@@ -22,6 +22,7 @@ from uosam.runs.manifest import MANIFEST
 from uosam.runs.spread import workers as spread
 from uosam.runs.spread.family import CAN_FORK
 from uosam.runs.spread.ordered import in_order
+from uosam.runs.task import Outcome
 from uosam.structures import Sample
 
 pytestmark = pytest.mark.skipif(not CAN_FORK, reason="forks on Linux alone")
@@ -193,3 +194,14 @@ def test_models_of_this_package_fork_on_a_cpu(
     monkeypatch.setattr("uosam.backends.processes._computes_on_cpu", lambda name: False)
     assert not forks()
     assert spread.CAN_FORK
+
+
+def test_what_a_killed_process_left_half_written_is_gone_when_the_run_ends(folder: Path) -> None:
+    samples = find_pairs(folder / "images", folder / "masks").samples
+
+    def leave(outcome: Outcome) -> None:
+        (folder / "out" / ".uosam-0123456789abcdef.tmp").write_bytes(b"ha")
+
+    run_folder(Nothing(folder=folder / "out"), samples, on_outcome=leave)
+    run_folder(Nothing(folder=folder / "one"), samples)
+    assert tree(folder / "out") == tree(folder / "one")

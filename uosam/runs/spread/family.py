@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 import cv2
+from threadpoolctl import threadpool_limits
 
 from uosam.errors import UosamError
 from uosam.io.stores.mounts import mounts
@@ -152,6 +153,7 @@ def _raise_children(task: Task, stores: dict[str, Store], pipes: list[Connection
 
 
 def _serve(worker: Worker, pipe: Connection, threads: int) -> None:
+    threadpool_limits(threads)  # BLAS was there before the environment could tell it
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(threads)

@@ -120,6 +120,7 @@ def _raise_children(task: Task, stores: dict[str, Store], pipes: list[Connection
             with contextlib.suppress(OSError):
                 pipe.send(said)
         return
+    threadpool_limits(threads)  # BLAS was there before the environment could tell it
     children = []
     while pipes:
         pipe = pipes.pop()
@@ -153,7 +154,6 @@ def _raise_children(task: Task, stores: dict[str, Store], pipes: list[Connection
 
 
 def _serve(worker: Worker, pipe: Connection, threads: int) -> None:
-    threadpool_limits(threads)  # BLAS was there before the environment could tell it
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(threads)

@@ -1,4 +1,4 @@
-"""How many processes a folder is worth: ``engine.workers=auto``."""
+"""How many processes a folder is worth (``engine.workers=auto``), and what each may take."""
 
 from __future__ import annotations
 
@@ -62,6 +62,15 @@ def choose_workers(asked: int | Literal["auto"], pictures: int, options: Backend
         return 1
     log.info("%d pictures on %d cores: %d workers", pictures, _cores(), most)
     return most
+
+
+def cores_each(processes: int) -> int:
+    """Return how many cores, hence threads, each of so many processes may take.
+
+    >>> cores_each(10_000)
+    1
+    """
+    return max(1, _cores() // processes)
 
 
 def may_fork(options: BackendOptions) -> bool:

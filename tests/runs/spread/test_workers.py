@@ -23,7 +23,7 @@ def test_a_worker_takes_a_seat_and_its_share_of_the_cores(
         seats.put(number)
     limits: list[int] = []
     monkeypatch.setattr(workers, "threadpool_limits", limits.append)
-    monkeypatch.setattr(workers.os, "cpu_count", lambda: 9)
+    monkeypatch.setattr(processes, "_cores", lambda: 9)
     monkeypatch.setattr(cv2, "setNumThreads", limits.append)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     monkeypatch.setattr(workers, "_worker", None)

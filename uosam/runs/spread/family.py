@@ -20,6 +20,7 @@ from typing import Any
 import cv2
 from threadpoolctl import threadpool_limits
 
+from uosam.backends.processes import cores_each
 from uosam.errors import UosamError
 from uosam.io.stores.mounts import mounts
 from uosam.io.stores.store import Store
@@ -109,7 +110,7 @@ def _raise_children(task: Task, stores: dict[str, Store], pipes: list[Connection
     """Load the model in a process without threads, and fork it for each of the pipes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     cv2.setNumThreads(1)
-    threads = max(1, (os.cpu_count() or 1) // len(pipes))
+    threads = cores_each(len(pipes))
     worker = Worker(task, stores)
     try:
         with _one_thread():

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
 
+from uosam.backends.processes import cores_each
 from uosam.io.stores.mounts import take_over
 from uosam.io.stores.store import Store
 from uosam.runs.rows import Row
@@ -32,7 +32,7 @@ class Worker:
         model = self.task.load()
         torch = sys.modules.get("torch")
         if torch is not None and self.task.workers > 1:
-            torch.set_num_threads(max(1, (os.cpu_count() or 1) // self.task.workers))
+            torch.set_num_threads(cores_each(self.task.workers))
         return model
 
     def read(self, sample: Sample, done: Row | None) -> Inputs | Outcome:

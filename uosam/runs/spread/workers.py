@@ -22,7 +22,7 @@ from typing import Any
 import cv2
 from threadpoolctl import threadpool_limits
 
-from uosam.backends.processes import take_seat
+from uosam.backends.processes import cores_each, take_seat
 from uosam.io.stores.mounts import mounts
 from uosam.io.stores.store import Store
 from uosam.runs.rows import Row
@@ -147,7 +147,7 @@ def _start_worker(task: Task, stores: dict[str, Store], seats: SimpleQueue[int])
     take_seat(seats.get())
     _worker = Worker(task, stores)
     cv2.setNumThreads(1)
-    threadpool_limits(max(1, (os.cpu_count() or 1) // task.workers))
+    threadpool_limits(cores_each(task.workers))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     parent = multiprocessing.parent_process()
     if parent is not None:
